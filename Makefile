@@ -1,0 +1,56 @@
+# Every target sets up what it needs: an environment inside the project, `.conda/`
+# where mamba, micromamba or conda is there, else `.venv/` (Debian, Ubuntu).
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+ENV := $(shell bash scripts/setup.sh --where)
+STAMP := $(ENV)/.q2-aam-installed
+PLUGIN := $(ENV)/.q2-aam-cached
+
+export PATH := $(CURDIR)/$(ENV)/bin:$(PATH)
+export MPLBACKEND := Agg
+ifeq ($(ENV),.conda)
+export CONDA_PREFIX := $(CURDIR)/.conda
+endif
+
+.PHONY: help setup demo test lint docs bench clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+
+setup: $(PLUGIN)  ## set up the environment and stop
+
+demo: $(PLUGIN)  ## pretrain, train, predict and a forest on real data, with pictures
+	bash demo/run.sh
+
+test: lint $(PLUGIN)  ## check the style and run all tests
+	python -m pytest
+
+lint: $(STAMP)  ## check the style alone
+	ruff check .
+	ruff format --check .
+
+docs: $(STAMP)  ## build the documentation
+	@if [ -f docs/conf.py ]; then \
+	  python -m pip install --quiet --no-build-isolation -e ".[docs]" && \
+	  python -m sphinx -b html docs build/docs && \
+	  echo "The documentation is in build/docs/index.html."; \
+	else \
+	  echo "The documentation is plain Markdown: README.md and docs/."; \
+	fi
+
+bench: $(STAMP)  ## run the benchmarks
+	@if [ -d benchmarks ]; then python -m benchmarks; \
+	else echo "There are no benchmarks yet."; fi
+
+clean:  ## remove the environment and all results
+	rm -rf .venv .conda .cache build dist demo-output *.egg-info
+
+$(STAMP): setup.py environment.yml scripts/setup.sh
+	bash scripts/setup.sh
+	@touch $@
+
+# q2cli keeps a copy of what the plugins declare: renew it when ours changes.
+$(PLUGIN): $(STAMP) $(wildcard q2_aam/*.py) aam_core/config.py aam_core/options.py
+	qiime dev refresh-cache
+	@touch $@

@@ -1,0 +1,307 @@
+"""Batches of samples in which each distinct ASV appears once.
+
+Shapes: S samples, A ASVs of the largest sample, U distinct ASVs of the batch,
+L nucleotides, M masked nucleotides, K categorical columns, T target columns.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from aam_core.sequences import MASK, PAD, UNKNOWN
+from aam_core.study import Study
+
+SPAN = 10  #: nucleotides of one masked span
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Rows of `tokens_UL` that are encoded together."""
+
+    start: int
+    stop: int
+    length: int  #: longest sequence of the chunk
+    ragged: bool  #: whether some are shorter, so that a mask is needed
+    first_masked: int = 0
+    last_masked: int = 0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples as the model reads them; see the shapes above."""
+
+    rows: np.ndarray  #: (S,) rows of the study
+    features: np.ndarray  #: (U,) columns of the study, shortest sequence first
+    tokens_UL: torch.Tensor  #: uint8, with MASK where nucleotides are hidden
+    chunks: tuple[Chunk, ...]
+    index_SA: torch.Tensor  #: int64, each ASV's row among the U; 0 at padding
+    abundance_SA: torch.Tensor  #: float32 relative abundance; 0 at padding
+    present_SA: torch.Tensor  #: bool, False at padding
+    ragged: bool  #: whether there is padding among the ASVs
+    masked_row_M: torch.Tensor | None = None
+    masked_column_M: torch.Tensor | None = None
+    masked_truth_M: torch.Tensor | None = None  #: int64, 0-3 for A C G T
+    hidden_SA: torch.Tensor | None = None  #: bool, ASVs whose abundance is hidden
+    distances: torch.Tensor | None = None  #: (S, S), or (S,) for Faith's PD
+    categories_SK: torch.Tensor | None = None
+    targets_ST: torch.Tensor | None = None  #: scaled targets, or (S,) classes
+
+    def to(self, device: torch.device) -> "Batch":
+        """The batch with its tensors on `device`."""
+        moved = {
+            f.name: getattr(self, f.name).to(device, non_blocking=True)
+            for f in fields(self)
+            if isinstance(getattr(self, f.name), torch.Tensor)
+        }
+        return replace(self, **moved)
+
+
+@dataclass(frozen=True)
+class Masking:
+    """What is hidden from the model in self-supervision."""
+
+    ratio: float = 0.0
+    strategy: str = "random"
+    abundances: float = 0.0  #: share of the ASVs whose abundance is hidden
+
+
+def chunks_of(
+    lengths: np.ndarray, size: int, masked_rows: np.ndarray | None = None
+) -> tuple[Chunk, ...]:
+    """Cut ASVs, sorted by length, into chunks of at most `size` (0: one)."""
+    total = len(lengths)
+    size = size or max(total, 1)
+    chunks = []
+    for start in range(0, total, size):
+        stop = min(start + size, total)
+        first, last = 0, 0
+        if masked_rows is not None:
+            first, last = np.searchsorted(masked_rows, [start, stop])
+        longest = int(lengths[start:stop].max())
+        ragged = bool(lengths[start:stop].min() < longest)
+        chunks.append(Chunk(start, stop, longest, ragged, int(first), int(last)))
+    return tuple(chunks)
+
+
+def mask_nucleotides(
+    tokens_UL: np.ndarray, masking: Masking, generator: np.random.Generator
+) -> np.ndarray:
+    """Choose the nucleotides to hide.
+
+    Parameters
+    ----------
+    tokens_UL : numpy.ndarray
+        Tokens; only known nucleotides are ever chosen.
+    masking : Masking
+        `random` chooses nucleotides independently; `span` chooses runs of
+        `SPAN` neighbours, so many that on average `ratio` are covered.
+    generator : numpy.random.Generator
+        Source of randomness.
+
+    Returns
+    -------
+    numpy.ndarray
+        Boolean, of the shape of `tokens_UL`.
+    """
+    known = (tokens_UL != PAD) & (tokens_UL != UNKNOWN)
+    draws = generator.random(tokens_UL.shape, dtype=np.float32)
+    if masking.strategy == "random":
+        return known & (draws < masking.ratio)
+    # A position is covered unless none of the SPAN starts that reach it is drawn.
+    starts = draws < 1 - (1 - masking.ratio) ** (1 / SPAN)
+    running = np.cumsum(starts, axis=1)
+    running[:, SPAN:] = running[:, SPAN:] - running[:, :-SPAN]
+    return known & (running > 0)
+
+
+class BatchMaker(Dataset):
+    """Makes batches from lists of rows; the dataset of a `DataLoader`.
+
+    Parameters
+    ----------
+    study : Study
+        The samples.
+    token_limit, asv_sampling
+        As in `InputOptions`.
+    chunk_size : int
+        ASVs encoded at a time; 0 for all.
+    distances : callable, optional
+        Returns the distances between the given rows, (S, S) or (S,).
+    scale : float
+        What distances are divided by.
+    masking : Masking
+        What is hidden.
+    categories_NK, targets_NT : numpy.ndarray, optional
+        Covariates and targets of all rows of the study.
+    tokens : bool
+        Whether the model reads nucleotides; False where the embeddings of the ASVs
+        are known already.
+    seed : int
+        Together with an epoch and the rows, it fixes all random choices.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        *,
+        token_limit: int,
+        asv_sampling: str,
+        chunk_size: int = 0,
+        distances: Callable[[np.ndarray], np.ndarray] | None = None,
+        scale: float = 1.0,
+        masking: Masking | None = None,
+        categories_NK: np.ndarray | None = None,
+        targets_NT: np.ndarray | None = None,
+        tokens: bool = True,
+        seed: int = 0,
+    ) -> None:
+        self.study = study
+        self.token_limit = token_limit
+        self.asv_sampling = asv_sampling
+        self.chunk_size = chunk_size
+        self.distances = distances
+        self.scale = scale
+        self.masking = masking or Masking()
+        self.categories_NK = categories_NK
+        self.targets_NT = targets_NT
+        self.tokens = tokens
+        self.seed = seed
+        self.depths_N = study.depths
+        self.lengths_F = (study.tokens_FL != PAD).sum(axis=1)
+
+    def __getitem__(self, key: tuple[int, Sequence[int]]) -> Batch:
+        """The batch of `key`, an epoch and rows of the study."""
+        epoch, rows = key
+        rows = np.asarray(rows, dtype=np.int64)
+        generator = np.random.default_rng([self.seed, epoch, *rows])
+        samples = [self._sample(row, epoch) for row in rows]
+        sizes = np.array([len(columns) for columns, _ in samples])
+        features, inverse = np.unique(
+            np.concatenate([columns for columns, _ in samples]), return_inverse=True
+        )
+        order = np.argsort(self.lengths_F[features], kind="stable")
+        features = features[order]
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order))
+        present = np.arange(sizes.max()) < sizes[:, None]
+        index = np.zeros(present.shape, dtype=np.int64)
+        index[present] = place[inverse]
+        abundance = np.zeros(present.shape, dtype=np.float32)
+        abundance[present] = np.concatenate(
+            [c / self.depths_N[r] for r, (_, c) in zip(rows, samples, strict=True)]
+        )
+        return Batch(
+            rows=rows,
+            features=features,
+            index_SA=torch.from_numpy(index),
+            abundance_SA=torch.from_numpy(abundance),
+            present_SA=torch.from_numpy(present),
+            ragged=not present.all(),
+            **self._tokens(features, generator),
+            **self._labels(rows, present, generator),
+        )
+
+    def _sample(self, row: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        generator = None
+        if self.asv_sampling == "random":
+            generator = np.random.default_rng([self.seed, epoch, row])
+        return self.study.sample(row, self.token_limit, self.asv_sampling, generator)
+
+    def _tokens(
+        self, features: np.ndarray, generator: np.random.Generator
+    ) -> dict[str, Any]:
+        if not self.tokens:
+            return {"tokens_UL": torch.empty(0, 0, dtype=torch.uint8), "chunks": ()}
+        lengths = self.lengths_F[features]
+        tokens = self.study.tokens_FL[features, : lengths.max()]
+        if not self.masking.ratio:
+            chunks = chunks_of(lengths, self.chunk_size)
+            return {"tokens_UL": torch.from_numpy(tokens), "chunks": chunks}
+        masked = mask_nucleotides(tokens, self.masking, generator)
+        rows, columns = np.nonzero(masked)
+        truth = tokens[rows, columns].astype(np.int64) - 1
+        tokens[rows, columns] = MASK
+        return {
+            "tokens_UL": torch.from_numpy(tokens),
+            "chunks": chunks_of(lengths, self.chunk_size, rows),
+            "masked_row_M": torch.from_numpy(rows),
+            "masked_column_M": torch.from_numpy(columns),
+            "masked_truth_M": torch.from_numpy(truth),
+        }
+
+    def _labels(
+        self, rows: np.ndarray, present: np.ndarray, generator: np.random.Generator
+    ) -> dict[str, torch.Tensor]:
+        labels: dict[str, Any] = {}
+        if self.masking.abundances:
+            draws = generator.random(present.shape)
+            labels["hidden_SA"] = present & (draws < self.masking.abundances)
+        if self.distances is not None:
+            values = np.asarray(self.distances(rows), dtype=np.float32)
+            labels["distances"] = values / np.float32(self.scale)
+        if self.categories_NK is not None:
+            labels["categories_SK"] = self.categories_NK[rows]
+        if self.targets_NT is not None:
+            labels["targets_ST"] = self.targets_NT[rows]
+        return {name: torch.as_tensor(value) for name, value in labels.items()}
+
+
+class RowBatches(Sampler):
+    """Lists of rows, shuffled anew each epoch or in their own order.
+
+    Parameters
+    ----------
+    rows : numpy.ndarray
+        Rows of the study.
+    batch_size : int
+        Rows of a batch. A last batch of one row joins the one before, since a
+        lone sample has no distance to learn.
+    shuffle : bool
+        Whether the order changes with the epoch.
+    seed : int
+        Seed of the order.
+    """
+
+    def __init__(
+        self, rows: np.ndarray, batch_size: int, *, shuffle: bool, seed: int = 0
+    ) -> None:
+        self.rows = np.asarray(rows)
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.seed = seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        """How many batches there are."""
+        full, rest = divmod(len(self.rows), self.batch_size)
+        alone = rest == 1 and full > 0 and self.batch_size > 1
+        return full + (rest > 0) - alone
+
+    def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield the epoch and the rows of each batch."""
+        rows = self.rows
+        if self.shuffle:
+            rows = np.random.default_rng([self.seed, self.epoch]).permutation(rows)
+        cuts = np.arange(1, len(self)) * self.batch_size
+        for part in np.split(rows, cuts):
+            yield self.epoch, part
+
+
+def loader(maker: BatchMaker, batches: RowBatches, workers: int = 0) -> DataLoader:
+    """A `DataLoader` over the batches, made by `workers` other processes."""
+    return DataLoader(
+        maker,
+        sampler=batches,
+        batch_size=None,
+        num_workers=workers,
+        collate_fn=_same,
+        pin_memory=False,
+    )
+
+
+def _same(batch: Batch) -> Batch:
+    return batch

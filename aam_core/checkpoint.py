@@ -1,0 +1,233 @@
+"""The layout of an encoder or model on disk.
+
+A directory of `config.json` (what it is and how it came to be),
+`model.safetensors` (weights) and `history.tsv` (losses by epoch). The QIIME 2
+artifacts have the same layout. Nothing here imports torch at load.
+"""
+
+import json
+import math
+import os
+import platform
+import tempfile
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import aam_core
+from aam_core.errors import InputError, some
+
+SCHEMA = 1
+CONFIG, WEIGHTS, HISTORY = "config.json", "model.safetensors", "history.tsv"
+KINDS = ("encoder", "model")
+TASKS = ("regression", "classification")
+REQUIRED = ("schema", "kind", "task", "software", "architecture", "options", "split")
+#: A safetensors header is never larger than this (its own specification).
+LARGEST_HEADER = 100_000_000
+
+
+def software() -> dict[str, str]:
+    """The versions that wrote a model."""
+    names = ("torch", "numpy", "pandas", "scikit-learn")
+    versions = {"q2-aam": aam_core.__version__, "python": platform.python_version()}
+    for name in names:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def save(
+    directory: Path,
+    config: Mapping[str, Any],
+    state: Mapping[str, Any],
+    history: list[dict[str, float]],
+) -> None:
+    """Write a model; each file appears whole or not at all.
+
+    Parameters
+    ----------
+    directory : Path
+        Made if it is not there.
+    config : dict
+        Content of `config.json`; schema, software and tensor shapes are added.
+    state : dict of torch.Tensor
+        Weights by name.
+    history : list of dict
+        One row per epoch.
+    """
+    from safetensors.torch import save as to_bytes
+
+    directory.mkdir(parents=True, exist_ok=True)
+    shapes = {name: list(tensor.shape) for name, tensor in state.items()}
+    full = {"schema": SCHEMA, "software": software()} | dict(config)
+    full["tensors"] = shapes
+    state = {name: tensor.contiguous() for name, tensor in state.items()}
+    write_atomically(directory / WEIGHTS, to_bytes(state))
+    table = pd.DataFrame(history).to_csv(sep="\t", index=False)
+    write_atomically(directory / HISTORY, table.encode())
+    text = json.dumps(_plain(full), indent=1, allow_nan=False)
+    write_atomically(directory / CONFIG, (text + "\n").encode())
+
+
+def _plain(value: Any) -> Any:
+    """`value` in types that JSON has; NaN becomes null."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file beside its place, then move it there."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as handle:
+        try:
+            handle.write(content)
+            handle.flush()
+            os.fsync(handle.fileno())
+        except BaseException:
+            os.unlink(handle.name)
+            raise
+    os.chmod(handle.name, 0o644)
+    os.replace(handle.name, path)
+
+
+def read_config(directory: Path | str) -> dict[str, Any]:
+    """The checked content of `config.json`.
+
+    Raises
+    ------
+    InputError
+        If there is none, or it is not one that this version can read.
+    """
+    path = Path(directory) / CONFIG
+    if not path.is_file():
+        raise InputError(
+            f"{directory} is no encoder or model: it has no {CONFIG}. Name the "
+            "directory that pretrain or train wrote."
+        )
+    try:
+        config = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not JSON: {error}.") from None
+    check_config(config, path)
+    return config
+
+
+def check_config(config: Any, path: Path | str) -> None:
+    """Raise `InputError` unless `config` has the parts that it must have."""
+    if not isinstance(config, dict):
+        raise InputError(f"{path} must hold a JSON object.")
+    missing = [name for name in REQUIRED if name not in config]
+    if missing:
+        raise InputError(f"{path} lacks {some(missing)}: it is not a model's.")
+    if config["schema"] != SCHEMA:
+        raise InputError(
+            f"{path} has schema {config['schema']!r}; this version of q2-aam reads "
+            f"{SCHEMA}. Use the version that wrote it: {config['software']}."
+        )
+    if config["kind"] not in KINDS:
+        raise InputError(f"{path} has kind {config['kind']!r}; allowed: {some(KINDS)}.")
+    if (config["task"] in TASKS) != (config["kind"] == "model"):
+        raise InputError(
+            f"{path} has task {config['task']!r}, which no {config['kind']} has."
+        )
+
+
+def read_history(directory: Path | str) -> pd.DataFrame:
+    """`history.tsv`, one row per epoch."""
+    path = Path(directory) / HISTORY
+    try:
+        history = pd.read_csv(path, sep="\t")
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise InputError(f"{path} is not a table: {error}") from None
+    if "epoch" not in history or not len(history):
+        raise InputError(f"{path} has no column 'epoch' or no rows.")
+    return history
+
+
+def read_header(path: Path | str) -> dict[str, Any]:
+    """The header of a safetensors file: dtype and shape by tensor name."""
+    size = Path(path).stat().st_size
+    with open(path, "rb") as handle:
+        length = int.from_bytes(handle.read(8), "little")
+        if size < 8 or not 2 <= length <= min(size - 8, LARGEST_HEADER):
+            raise InputError(f"{path} is not a safetensors file, or it was cut off.")
+        try:
+            header = json.loads(handle.read(length))
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            raise InputError(f"{path} has no readable safetensors header.") from None
+    header.pop("__metadata__", None)
+    end = max((spec["data_offsets"][1] for spec in header.values()), default=0)
+    if 8 + length + end != size:
+        raise InputError(
+            f"{path} should have {8 + length + end:,} bytes, not {size:,}."
+        )
+    return header
+
+
+def check_layout(directory: Path | str, level: str = "max") -> None:
+    """Validate a model's directory.
+
+    Parameters
+    ----------
+    directory : Path
+        The directory.
+    level : {'min', 'max'}
+        `min` reads headers only. `max` also checks the shapes against the
+        configuration, that the weights are finite, and that epochs rise.
+
+    Raises
+    ------
+    InputError
+        That names what is wrong.
+    """
+    directory = Path(directory)
+    config = read_config(directory)
+    header = read_header(directory / WEIGHTS)
+    shapes = {name: spec["shape"] for name, spec in header.items()}
+    if shapes != config.get("tensors"):
+        wanted = config.get("tensors") or {}
+        wrong = [n for n in {**shapes, **wanted} if shapes.get(n) != wanted.get(n)]
+        raise InputError(
+            f"The weights of {directory} do not fit its {CONFIG}: "
+            f"{some(sorted(wrong))}."
+        )
+    if level == "min":
+        return
+    history = read_history(directory)
+    if not history["epoch"].is_monotonic_increasing or not history["epoch"].is_unique:
+        raise InputError(f"The epochs in {directory / HISTORY} do not rise.")
+    _check_width(config, shapes, directory)
+    _check_finite(directory / WEIGHTS)
+
+
+def _check_width(config: dict, shapes: dict, directory: Path) -> None:
+    width = config["architecture"]["embedding_dim"]
+    prefix = "base." if config["kind"] == "model" else ""
+    for name in ("nucleotides.embed.bias", "distance_head.bias"):
+        if shapes.get(prefix + name) != [width]:
+            raise InputError(
+                f"{directory} has embedding_dim {width} in its {CONFIG}, but "
+                f"{prefix + name} has shape {shapes.get(prefix + name)}."
+            )
+
+
+def _check_finite(path: Path) -> None:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="np") as weights:
+        for name in weights.keys():  # noqa: SIM118 (no mapping)
+            tensor = weights.get_tensor(name)
+            if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
+                raise InputError(f"{path} has weights that are not finite: {name!r}.")

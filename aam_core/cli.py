@@ -1,0 +1,415 @@
+"""The command line `aam`, generated from `aam_core.config`."""
+
+import contextlib
+import logging
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pandas as pd
+
+import aam_core
+from aam_core.config import COMMANDS
+from aam_core.errors import InputError
+from aam_core.options import OptionSpec, option_specs
+
+BEST = Path("checkpoints") / "best_model"
+LOG = "aam.log"
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
+NEW = click.Path(path_type=Path)
+
+
+class Topical(click.Command):
+    """A command whose `--help` groups the options by topic."""
+
+    def format_options(
+        self, ctx: click.Context, formatter: click.HelpFormatter
+    ) -> None:
+        """Write the options, files first."""
+        topics: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                topic = getattr(parameter, "topic", "Files")
+                topics.setdefault(topic, []).append(record)
+        for topic, records in topics.items():
+            with formatter.section(topic):
+                formatter.write_dl(records)
+
+
+class ConfigOption(click.Option):
+    """A command-line option made from an `OptionSpec`."""
+
+    def __init__(self, spec: OptionSpec) -> None:
+        name = spec.name.replace("_", "-")
+        flag = f"--{name}/--no-{name}" if spec.type is bool else f"--{name}"
+        notes = [
+            text
+            for text in (
+                spec.range_text if spec.type is not bool and not spec.choices else "",
+                f"default: {spec.shown_default}" if spec.shown_default else "",
+            )
+            if text
+        ]
+        help = spec.help + (f"  [{'; '.join(notes)}]" if notes else "")
+        if spec.choices and not spec.many:
+            kind: Any = click.Choice(spec.choices)
+        else:
+            kind = str if spec.many else spec.type
+        metavar = f"{spec.type.__name__.upper()},…" if spec.many else None
+        super().__init__(
+            [flag, spec.name],
+            type=kind,
+            default=None,
+            multiple=spec.many,
+            help=help,
+            metavar=metavar,
+        )
+        self.topic = spec.topic
+
+
+def configured(command: str, *hidden: str) -> Callable:
+    """Add the options of a command's config class, all but the `hidden` ones."""
+    specs = [s for s in option_specs(COMMANDS[command]) if s.name not in hidden]
+
+    def add(function: Callable) -> Callable:
+        parameters = getattr(function, "__click_params__", [])
+        # click reads this list from its end, as decorators fill it
+        function.__click_params__ = [ConfigOption(s) for s in specs[::-1]] + parameters
+        return function
+
+    return add
+
+
+def make_config(command: str, given: dict[str, Any], **more: Any) -> Any:
+    """The config of a command from the options that were given on the line."""
+    values = dict(more)
+    for spec in option_specs(COMMANDS[command]):
+        value = given.get(spec.name)
+        if spec.many:
+            value = tuple(v for text in value or () for v in text.split(","))
+        if value is not None and value != ():
+            values[spec.name] = value
+    return COMMANDS[command](**values)
+
+
+@contextlib.contextmanager
+def clear_errors() -> Iterator[None]:
+    """Show an `InputError` as one message, without a traceback."""
+    try:
+        yield
+    except InputError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def table_options(function: Callable) -> Callable:
+    """Table and sequences."""
+    function = click.option(
+        "--sequences",
+        type=FILE,
+        help="FASTA of the features; needed where their ids are not sequences.",
+    )(function)
+    return click.option(
+        "--table", required=True, type=FILE, help="Feature table (BIOM, or TSV)."
+    )(function)
+
+
+def distance_options(function: Callable) -> Callable:
+    """Phylogeny or distance matrix."""
+    function = click.option(
+        "--unifrac-matrix",
+        type=FILE,
+        help="Distances between the samples (.npy, .h5, .csv, .tsv).",
+    )(function)
+    return click.option(
+        "--tree", type=FILE, help="Rooted phylogeny of the features (Newick)."
+    )(function)
+
+
+def output_options(function: Callable) -> Callable:
+    """Where a run writes."""
+    function = click.option(
+        "--overwrite", is_flag=True, help="Replace what an earlier run wrote there."
+    )(function)
+    return click.option(
+        "--output-dir", required=True, type=NEW, help="Folder for all results."
+    )(function)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(aam_core.__version__, prog_name="aam")
+def main() -> None:
+    """Deep learning for microbial communities (q2-aam)."""
+
+
+@main.command(cls=Topical)
+@table_options
+@distance_options
+@click.option("--metadata", type=FILE, help="Sample metadata, for --group-column.")
+@output_options
+@configured("pretrain")
+def pretrain(
+    table: Path, sequences: Path | None, metadata: Path | None, **given: Any
+) -> None:
+    """Learn an encoder from samples without labels."""
+    with clear_errors():
+        config = make_config("pretrain", given)
+        with run_folder(given["output_dir"], given["overwrite"]) as folder:
+            from aam_core.pretrain import pretrain as run
+
+            run(
+                config,
+                folder / BEST,
+                **read_inputs(table, sequences, given["tree"], given["unifrac_matrix"]),
+                metadata=read_metadata(metadata),
+                tensorboard=folder / "tensorboard",
+            )
+            write_lists(folder)
+
+
+@main.command(cls=Topical)
+@table_options
+@click.option("--metadata", required=True, type=FILE, help="Sample metadata (TSV).")
+@distance_options
+@click.option(
+    "--pretrained-encoder",
+    type=DIRECTORY,
+    help="What pretrain wrote (its checkpoints/best_model).",
+)
+@output_options
+@click.option("--classifier", is_flag=True, help="Predict classes, not numbers.")
+@configured("train", "task")
+def train(table: Path, sequences: Path | None, metadata: Path, **given: Any) -> None:
+    """Learn to predict a column of the sample metadata."""
+    with clear_errors():
+        config = make_config("train", given, task=task_of(given))
+        with run_folder(given["output_dir"], given["overwrite"]) as folder:
+            from aam_core.train import train as run
+
+            predictions = run(
+                config,
+                folder / BEST,
+                **read_inputs(table, sequences, given["tree"], given["unifrac_matrix"]),
+                metadata=read_metadata(metadata),
+                encoder=encoder_folder(given["pretrained_encoder"]),
+                tensorboard=folder / "tensorboard",
+            )
+            write_lists(folder)
+            predictions.to_csv(folder / "val_predictions.tsv", sep="\t")
+
+
+@main.command(cls=Topical)
+@table_options
+@click.option(
+    "--model",
+    required=True,
+    type=DIRECTORY,
+    help="What train wrote (its checkpoints/best_model).",
+)
+@click.option("--metadata", type=FILE, help="Sample metadata, for covariates.")
+@click.option("--output", required=True, type=NEW, help="Predictions (TSV).")
+@click.option(
+    "--details", type=NEW, help="Probabilities, or quantiles and intervals (TSV)."
+)
+@click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+@configured("predict")
+def predict(
+    table: Path,
+    sequences: Path | None,
+    model: Path,
+    metadata: Path | None,
+    output: Path,
+    details: Path | None,
+    overwrite: bool,
+    **given: Any,
+) -> None:
+    """Predict new samples with a trained model."""
+    with clear_errors():
+        config = make_config("predict", given)
+        check_new([output, details], overwrite)
+        from aam_core.predict import predict as run
+
+        with messages():
+            found = run(
+                config,
+                encoder_folder(model),
+                **read_table(table, sequences),
+                metadata=read_metadata(metadata),
+            )
+        write_table(found.predictions, output)
+        if details is not None:
+            write_table(found.details, details)
+
+
+@main.command("rf-baseline", cls=Topical)
+@click.option("--table", required=True, type=FILE, help="Feature table (BIOM, or TSV).")
+@click.option("--metadata", required=True, type=FILE, help="Sample metadata (TSV).")
+@click.option("--train-samples", type=FILE, help="Ids of training samples, one a line.")
+@click.option("--val-samples", type=FILE, help="Ids of the samples to predict.")
+@click.option("--output", required=True, type=NEW, help="Predictions (TSV).")
+@click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+@click.option("--classifier", is_flag=True, help="Predict classes, not numbers.")
+@configured("rf-baseline", "task")
+def rf_baseline(
+    table: Path,
+    metadata: Path,
+    train_samples: Path | None,
+    val_samples: Path | None,
+    output: Path,
+    overwrite: bool,
+    **given: Any,
+) -> None:
+    """Predict with a random forest, on the same split as a model."""
+    with clear_errors():
+        config = make_config("rf-baseline", given, task=task_of(given))
+        check_new([output], overwrite)
+        from aam_core.baseline import rf_baseline as run
+
+        with messages():
+            found = run(
+                config,
+                table=read_table(table, None)["table"],
+                metadata=read_metadata(metadata),
+                training=read_list(train_samples),
+                validation=read_list(val_samples),
+                report=logging.getLogger("aam_core").info,
+            )
+        write_table(found.predictions, output)
+        for name, value in found.metrics.items():
+            click.echo(f"{name}\t{value:.4f}")
+
+
+def task_of(given: dict[str, Any]) -> str:
+    """The task that `--classifier` chooses."""
+    return "classification" if given["classifier"] else "regression"
+
+
+def read_table(table: Path, sequences: Path | None) -> dict[str, Any]:
+    """Table and sequences as the engine takes them."""
+    from aam_core.sequences import read_fasta
+    from aam_core.table import FeatureTable
+
+    return {
+        "table": FeatureTable.read(table),
+        "sequences": read_fasta(sequences) if sequences else None,
+    }
+
+
+def read_inputs(
+    table: Path, sequences: Path | None, tree: Path | None, matrix: Path | None
+) -> dict[str, Any]:
+    """Everything that a training run reads but metadata."""
+    from aam_core.distances import read_distance_matrix
+    from aam_core.phylogeny import Phylogeny
+
+    return read_table(table, sequences) | {
+        "phylogeny": Phylogeny.read(tree) if tree else None,
+        "distances": read_distance_matrix(matrix) if matrix else None,
+    }
+
+
+def read_metadata(path: Path | None) -> pd.DataFrame | None:
+    """Sample metadata, where there is any."""
+    from aam_core import metadata
+
+    return None if path is None else metadata.read_metadata(path)
+
+
+def read_list(path: Path | None) -> list[str] | None:
+    """Ids, one a line."""
+    if path is None:
+        return None
+    return [line.strip() for line in path.read_text().splitlines() if line.strip()]
+
+
+def encoder_folder(path: Path | None) -> Path | None:
+    """The artifact layout in `path`, or in the run that `path` is."""
+    if path is not None and (path / BEST).is_dir():
+        return path / BEST
+    return path
+
+
+def check_new(paths: list[Path | None], overwrite: bool) -> None:
+    """Refuse to overwrite files."""
+    for path in paths:
+        if path is not None and path.exists() and not overwrite:
+            raise InputError(f"{path} exists already: choose another, or --overwrite.")
+        if path is not None and not path.parent.is_dir():
+            raise InputError(f"The folder {path.parent} for {path.name} is not there.")
+
+
+@contextlib.contextmanager
+def run_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
+    """An empty folder for a run, with a log of what the run says.
+
+    An earlier run is removed only when this one has ended well; a run that is
+    refused leaves nothing behind.
+    """
+    earlier = None
+    if folder.exists() and any(folder.iterdir()):
+        if not overwrite:
+            raise InputError(
+                f"{folder} holds an earlier run: choose another --output-dir, or pass "
+                "--overwrite."
+            )
+        if not (folder / LOG).exists():
+            raise InputError(
+                f"{folder} holds files that no run of aam wrote: nothing is deleted. "
+                "Choose another --output-dir."
+            )
+        earlier = folder.with_name(folder.name + ".earlier")
+        folder.rename(earlier)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with messages(folder / LOG):
+            yield folder
+    except BaseException:
+        if earlier is not None or [p.name for p in folder.iterdir()] == [LOG]:
+            shutil.rmtree(folder)
+        if earlier is not None:
+            earlier.rename(folder)
+        raise
+    if earlier is not None:
+        shutil.rmtree(earlier)
+
+
+@contextlib.contextmanager
+def messages(log: Path | None = None) -> Iterator[None]:
+    """Show what the engine reports, and write it to a file too."""
+    logger = logging.getLogger("aam_core")
+    handlers: list[logging.Handler] = [logging.StreamHandler()]
+    if log is not None:
+        handlers.append(logging.FileHandler(log))
+        handlers[1].setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    for handler in handlers:
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        for handler in handlers:
+            logger.removeHandler(handler)
+            handler.close()
+
+
+def write_lists(folder: Path) -> None:
+    """Write the split and the history beside the model."""
+    from aam_core.checkpoint import HISTORY, read_config
+
+    split = read_config(folder / BEST)["split"]
+    for name, side in (("train", "training"), ("val", "validation")):
+        text = "".join(f"{i}\n" for i in split[side])
+        (folder / f"{name}_samples.txt").write_text(text)
+    shutil.copyfile(folder / BEST / HISTORY, folder / HISTORY)
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as TSV, whole or not at all."""
+    from aam_core.checkpoint import write_atomically
+
+    write_atomically(path, table.to_csv(sep="\t").encode())

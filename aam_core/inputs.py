@@ -1,0 +1,166 @@
+"""Table, sequences and distances, checked and aligned before any long work."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from aam_core import splits
+from aam_core.config import InputOptions, LossOptions, SplitOptions
+from aam_core.distances import MatrixDistances, missing_from
+from aam_core.errors import InputError, some
+from aam_core.phylogeny import Phylogeny
+from aam_core.study import Study, prepare_study
+from aam_core.table import FeatureTable
+from aam_core.unifrac import BatchUniFrac
+
+logger = logging.getLogger("aam_core")
+
+Report = Callable[[str], None]
+Matrix = tuple[Sequence[str], Any]  #: sample ids, and the square matrix
+
+
+class Log:
+    """A `report` that also keeps what was said, for the model's `config.json`."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self.lines: list[str] = []
+
+    def __call__(self, line: str) -> None:
+        """Pass a sentence on, and keep it."""
+        self.lines.append(line)
+        self._report(line)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Samples of a run and, where there is one, the distance between them."""
+
+    study: Study
+    distances: Callable[[np.ndarray], np.ndarray] | None = None
+
+    def scale(self, rows: np.ndarray) -> float:
+        """What divides the distances so that those of `rows` are within [0, 1].
+
+        1 for UniFrac; the largest value for other distances that exceed 1 and for
+        Faith's PD.
+        """
+        if self.distances is None:
+            return 1.0
+        if isinstance(self.distances, MatrixDistances):
+            return max(1.0, float(self.distances.largest(rows)))
+        if not self.distances.pairwise:
+            return float(np.max(self.distances(rows))) or 1.0
+        return 1.0
+
+
+def check_empty(directory: Path) -> None:
+    """Refuse to write a model where something lies already."""
+    if directory.exists() and any(directory.iterdir()):
+        raise InputError(f"{directory} is not empty; nothing is overwritten.")
+
+
+def prepare_inputs(
+    options: InputOptions,
+    *,
+    table: FeatureTable,
+    sequences: Mapping[str, str] | None,
+    phylogeny: Phylogeny | None,
+    distances: Matrix | None,
+    metric: str,
+    max_bp: int,
+    seed: int,
+    report: Report,
+) -> Inputs:
+    """Align what a run reads; see `prepare_study`.
+
+    Raises
+    ------
+    InputError
+        If both a phylogeny and distances are given, or something is missing from
+        the sequences, the phylogeny or the distances.
+    """
+    if phylogeny is not None and distances is not None:
+        raise InputError(
+            "Both a phylogeny and a distance matrix were given: choose one. With a "
+            "phylogeny, UniFrac is computed during training."
+        )
+    tips = None if phylogeny is None else set(phylogeny.tip_names)
+    study = prepare_study(
+        table,
+        sequences,
+        options,
+        max_bp=max_bp,
+        seed=seed,
+        report=report,
+        keep_features=tips,
+    )
+    if phylogeny is not None:
+        sheared = phylogeny.shear(study.table.feature_ids)
+        return Inputs(study, BatchUniFrac(sheared, study.table, metric))
+    if distances is None:
+        return Inputs(study)
+    ids, matrix = distances
+    study = _with_distances(study, ids, options.missing_samples, report)
+    return Inputs(study, MatrixDistances(ids, matrix, study.table.sample_ids))
+
+
+def _with_distances(
+    study: Study, ids: Sequence[str], missing_samples: str, report: Report
+) -> Study:
+    lacking = missing_from(ids, study.table.sample_ids)
+    if not lacking or missing_samples == "error":
+        return study  # MatrixDistances names what is missing
+    report(
+        f"{len(lacking):,} samples are not in the distance matrix and are left out: "
+        f"{some(lacking)}."
+    )
+    keep = np.flatnonzero(~np.isin(study.table.sample_ids, list(lacking)))
+    if not len(keep):
+        raise InputError(
+            "No sample of the table is in the distance matrix: check that both use the "
+            f"same ids (table: {some(study.table.sample_ids)}; matrix: {some(ids)})."
+        )
+    return study.take_samples(keep)
+
+
+def check_options(options: LossOptions, inputs: Inputs) -> None:
+    """Refuse options that this input leaves without effect."""
+    uses_matrix = isinstance(inputs.distances, MatrixDistances)
+    if uses_matrix and options.unifrac_metric == "faith_pd":
+        raise InputError(
+            "unifrac_metric faith_pd is computed from a phylogeny; a distance matrix "
+            "was given."
+        )
+
+
+def split_rows(
+    study: Study,
+    options: SplitOptions,
+    *,
+    metadata: pd.DataFrame | None,
+    labels: Sequence[str] | None = None,
+    least: int = 1,
+    report: Report,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the training and of the validation samples; see `splits.split`."""
+    ids = study.table.sample_ids
+    if options.group_column is not None and metadata is None:
+        raise InputError(
+            f"group_column {options.group_column!r} needs the sample metadata."
+        )
+    groups = splits.read_groups(metadata, options.group_column, ids)
+    return splits.split(
+        ids,
+        options.test_size,
+        options.seed,
+        labels=labels,
+        groups=groups,
+        least=least,
+        report=report,
+    )

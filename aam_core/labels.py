@@ -1,0 +1,134 @@
+"""Targets and covariates of one training run, fitted on its training samples.
+
+Shapes: N samples of the study, T target columns, K categorical columns, C classes.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from aam_core.categories import CategoricalEncoder, category_labels
+from aam_core.config import TrainConfig
+from aam_core.decoding import Decoder
+from aam_core.errors import some
+from aam_core.inputs import Report
+from aam_core.targets import Classes, TargetScaler
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What the model is to predict, and from which covariates."""
+
+    target: pd.DataFrame  #: (N, T) in original units, or one column of classes
+    decoder: Decoder
+    values: np.ndarray  #: (N, T) float32 scaled targets, or (N,) int64 classes
+    groups: list[str] | None  #: category of each sample that the scale depends on
+    class_weights: np.ndarray | None  #: (C,) float32
+    categories: CategoricalEncoder | None
+    categories_NK: np.ndarray | None
+
+    @property
+    def outputs(self) -> int:
+        """What the head predicts: classes, or target columns."""
+        if self.decoder.classes is not None:
+            return len(self.decoder.classes.labels)
+        return len(self.decoder.columns)
+
+
+def without_new_classes(
+    target: pd.DataFrame, training: np.ndarray, validation: np.ndarray, report: Report
+) -> np.ndarray:
+    """The validation rows whose class is among the training samples."""
+    labels = target.iloc[:, 0].to_numpy()
+    known = np.isin(labels[validation], labels[training])
+    if not known.all():
+        lost = validation[~known]
+        report(
+            f"{len(lost):,} validation samples are left out, since no training sample "
+            f"is of their class ({some(sorted(set(labels[lost])))}): "
+            f"{some(target.index[lost])}."
+        )
+    return validation[known]
+
+
+def fit_labels(
+    config: TrainConfig,
+    metadata: pd.DataFrame,
+    target: pd.DataFrame,
+    training: np.ndarray,
+    report: Report,
+) -> Labels:
+    """Fit scales, classes and categories on the training samples.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        Options of the target and of the covariates.
+    metadata : pandas.DataFrame
+        Sample metadata.
+    target : pandas.DataFrame
+        Targets of all samples of the study, in its order.
+    training : numpy.ndarray
+        Rows to fit on.
+    report : callable
+        Takes sentences for the user.
+    """
+    ids = target.index.to_numpy()
+    fitted = _classes if config.task == "classification" else _scale
+    decoder, values, groups, weights = fitted(
+        config, metadata, target, training, report
+    )
+    categories = categories_NK = None
+    if config.categorical_columns:
+        categories = CategoricalEncoder.fit(
+            metadata.loc[ids[training]],
+            config.categorical_columns,
+            embed_dim=config.categorical_embed_dim,
+        )
+        categories_NK = categories.transform(metadata, ids, "ignore", report)
+    return Labels(target, decoder, values, groups, weights, categories, categories_NK)
+
+
+def _classes(config, metadata, target, training, report):
+    labels = target.iloc[:, 0].to_numpy()
+    classes = Classes.fit(labels[training].tolist())
+    # Rows of other classes take no part; their code is never read.
+    known = np.isin(labels, classes.labels)
+    values = np.zeros(len(labels), dtype=np.int64)
+    values[known] = classes.encode(labels[known].tolist())
+    weights = None
+    if config.class_weights != "none":
+        weights = classes.weights(config.class_weights, labels[training].tolist())
+        weights = weights.astype(np.float32)
+    decoder = Decoder("classification", tuple(config.metadata_column), classes=classes)
+    return decoder, values, None, weights
+
+
+def _scale(config, metadata, target, training, report):
+    ids = target.index.to_numpy()
+    groups = None
+    if config.normalize_by:
+        groups = category_labels(metadata, config.normalize_by, ids, report)
+    numbers = target.to_numpy(dtype=np.float64)
+    scaler = TargetScaler.fit(
+        numbers[training],
+        config.metadata_column,
+        config.target_transform,
+        groups=groups and [groups[row] for row in training],
+        sample_ids=ids[training],
+    )
+    if groups and (unseen := scaler.unseen(groups)):
+        report(
+            f"Categories with too few training samples take the scale of all samples: "
+            f"{some(unseen)}."
+        )
+    decoder = Decoder(
+        "regression",
+        tuple(config.metadata_column),
+        scaler=scaler,
+        normalize_by=config.normalize_by,
+        quantiles=config.quantiles if config.loss_type == "quantile" else (),
+    )
+    values = scaler.transform(numbers, groups, sample_ids=ids)
+    return decoder, values.astype(np.float32), groups, None

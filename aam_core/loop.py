@@ -1,0 +1,284 @@
+"""The training loop: steps, schedule, progress, early stopping, best model."""
+
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.optim import lr_scheduler
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from aam_core.batches import Batch
+from aam_core.config import OptimiserOptions
+from aam_core.device import autocast
+from aam_core.errors import InputError
+
+#: Progress labels of the losses.
+LABELS = {
+    "unifrac_loss": "UL",
+    "nuc_loss": "NL",
+    "count_loss": "NCL",
+    "target_loss": "RL",
+    "nuc_accuracy": "NA%",
+}
+LOWER_IS_BETTER = ("val_loss", "val_mae", "val_mse")
+
+
+@dataclass
+class Objective:
+    """What a run minimises.
+
+    Attributes
+    ----------
+    model : torch.nn.Module
+        What is trained.
+    losses : callable
+        Takes a batch on the device; returns the total loss and its parts, which
+        are shown and recorded (unweighted; entries without a gradient may be
+        added, such as an accuracy).
+    validate : callable
+        Returns the validation scores of one epoch by name, with `val_loss`.
+    select : str
+        The score that selects the best epoch.
+    labels : dict
+        Overrides of `LABELS`.
+    """
+
+    model: nn.Module
+    losses: Callable[[Batch], tuple[Tensor, dict[str, Tensor]]]
+    validate: Callable[[], dict[str, float]]
+    select: str = "val_loss"
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What training ended with."""
+
+    history: list[dict[str, float]]  #: one row per epoch
+    best_epoch: int
+    best_state: dict[str, Tensor]
+
+
+def fit(
+    objective: Objective,
+    batches: DataLoader,
+    config: OptimiserOptions,
+    device: torch.device,
+    *,
+    report: Callable[[str], None],
+    tensorboard: Path | None = None,
+) -> Fit:
+    """Train until the epochs are over or the validation score stops improving.
+
+    Parameters
+    ----------
+    objective : Objective
+        Model, losses and validation.
+    batches : DataLoader
+        Of `aam_core.batches.loader`; its sampler shuffles by epoch.
+    config : OptimiserOptions
+        Also a `DeviceOptions`.
+    device : torch.device
+        Where the model is.
+    report : callable
+        Takes sentences for the user.
+    tensorboard : Path, optional
+        Folder for TensorBoard's event files.
+
+    Returns
+    -------
+    Fit
+
+    Raises
+    ------
+    InputError
+        If the warm-up is longer than the run, or the loss is not finite.
+    """
+    stepper = Stepper(objective.model, batches, config, device)
+    writer = _writer(tensorboard, report)
+    history: list[dict[str, float]] = []
+    best, best_epoch, best_state = math.inf, 0, {}
+    sign = 1 if objective.select in LOWER_IS_BETTER else -1
+    for epoch in range(1, config.epochs + 1):
+        batches.sampler.epoch = epoch
+        row = {"epoch": epoch, "lr": stepper.lr}
+        row |= _train_epoch(objective, batches, stepper, epoch, config.epochs)
+        row |= objective.validate()
+        history.append(row)
+        _log(writer, row)
+        score = sign * row[objective.select]
+        if score < best or not best_state:
+            best = score if not math.isnan(score) else math.inf
+            best_epoch, best_state = epoch, _copy(objective.model)
+        if epoch - best_epoch >= config.patience:
+            report(
+                f"Stopped after epoch {epoch}: no better {objective.select} for "
+                f"{config.patience} epochs (patience)."
+            )
+            break
+    if writer is not None:
+        writer.close()
+    shown = history[best_epoch - 1][objective.select]
+    report(f"Best epoch: {best_epoch} with {objective.select} {shown:.4f}.")
+    return Fit(history, best_epoch, best_state)
+
+
+class Stepper:
+    """Optimiser, schedule, precision and gradient accumulation of one run."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        batches: DataLoader,
+        config: OptimiserOptions,
+        device: torch.device,
+    ) -> None:
+        self.config = config
+        self.device = device
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.optimizer = make_optimizer(model, config, fused=device.type == "cuda")
+        group = config.gradient_accumulation_steps
+        self.steps = config.epochs * math.ceil(len(batches) / group)
+        self.scheduler = make_scheduler(self.optimizer, config, self.steps)
+        self.scaler = torch.amp.GradScaler(
+            device.type, enabled=config.mixed_precision == "fp16"
+        )
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the next step."""
+        return self.optimizer.param_groups[0]["lr"]
+
+    def backward(self, loss: Tensor, group: int) -> None:
+        """Add the gradient of one of `group` batches."""
+        self.scaler.scale(loss / group).backward()
+
+    def step(self) -> None:
+        """Clip the gradient, update the weights, move the schedule on."""
+        if self.config.max_grad_norm:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scheduler.step()
+
+
+def make_optimizer(
+    model: nn.Module, config: OptimiserOptions, fused: bool = False
+) -> torch.optim.Optimizer:
+    """The options' optimiser; weight decay reaches weight matrices only."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {
+            "params": [p for p in trained if p.dim() >= 2],
+            "weight_decay": config.weight_decay,
+        },
+        {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=config.lr, momentum=0.9)
+    kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[config.optimizer]
+    return kind(groups, lr=config.lr, fused=fused)
+
+
+def make_scheduler(
+    optimizer: torch.optim.Optimizer, config: OptimiserOptions, steps: int
+) -> lr_scheduler.LRScheduler:
+    """The options' learning-rate schedule over `steps` optimiser steps."""
+    warmup = 0 if config.scheduler == "cosine" else config.warmup_steps
+    if warmup is None:
+        warmup = steps // 10
+    if warmup and warmup >= steps:
+        raise InputError(
+            f"warmup_steps is {warmup:,}, but the whole run has only {steps:,} steps, "
+            "so that the learning rate would never reach lr: choose fewer (the "
+            "default is a tenth of the steps), or more epochs."
+        )
+    fall = lr_scheduler.CosineAnnealingLR(optimizer, steps - warmup)
+    if not warmup:
+        return fall
+    rise = lr_scheduler.LinearLR(optimizer, 1 / (warmup + 1), total_iters=warmup)
+    return lr_scheduler.SequentialLR(optimizer, [rise, fall], [warmup])
+
+
+def _train_epoch(
+    objective: Objective,
+    batches: DataLoader,
+    stepper: Stepper,
+    epoch: int,
+    epochs: int,
+) -> dict[str, float]:
+    """One pass over the training samples; the mean of each loss."""
+    objective.model.train()
+    labels = LABELS | objective.labels
+    group = stepper.config.gradient_accumulation_steps
+    sums: dict[str, Tensor] = {}
+    bar = tqdm(
+        batches,
+        desc=f"Epoch {epoch}/{epochs}",
+        unit="batch",
+        mininterval=0.5 if sys.stderr.isatty() else 20,
+        dynamic_ncols=True,
+    )
+    for number, batch in enumerate(bar, start=1):
+        with autocast(stepper.config, stepper.device):
+            total, parts = objective.losses(batch.to(stepper.device))
+        left = len(batches) - (number - 1) // group * group
+        stepper.backward(total, min(group, left))
+        if number % group == 0 or number == len(batches):
+            stepper.step()
+        for name, value in {"total_loss": total, **parts}.items():
+            sums[name] = sums.get(name, 0.0) + value.detach()
+        if number == 1 or number % 10 == 0 or number == len(batches):
+            means = {n: float(v) / number for n, v in sums.items()}
+            _check_finite(means["total_loss"])
+            bar.set_postfix_str(_postfix(means, stepper.lr, labels), refresh=False)
+    return {f"train_{name}": value for name, value in means.items()}
+
+
+def _postfix(means: dict[str, float], lr: float, labels: dict[str, str]) -> str:
+    parts = [f"TL {means['total_loss']:.4f}", f"LR {lr:.1e}"]
+    for name, label in labels.items():
+        if name in means:
+            percent = label.endswith("%")
+            value = f"{100 * means[name]:.1f}" if percent else f"{means[name]:.4f}"
+            parts.append(f"{label} {value}")
+    return ", ".join(parts)
+
+
+def _check_finite(loss: float) -> None:
+    if not math.isfinite(loss):
+        raise InputError(
+            "The loss is no longer a finite number. A lower lr, max_grad_norm 1, or "
+            "mixed_precision none usually helps."
+        )
+
+
+def _copy(model: nn.Module) -> dict[str, Tensor]:
+    return {n: t.detach().cpu().clone() for n, t in model.state_dict().items()}
+
+
+def _writer(folder: Path | None, report: Callable[[str], None]):
+    if folder is None:
+        return None
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        report("TensorBoard is not installed, so no event files are written.")
+        return None
+    return SummaryWriter(str(folder))
+
+
+def _log(writer, row: dict[str, float]) -> None:
+    """Write a row of the history as TensorBoard scalars: train_x → train/x."""
+    if writer is None:
+        return
+    for name, value in row.items():
+        if name != "epoch":
+            writer.add_scalar(name.replace("_", "/", 1), value, row["epoch"])

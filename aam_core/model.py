@@ -1,0 +1,340 @@
+"""The encoder: nucleotides → ASVs → sample.
+
+Shapes: U distinct ASVs of a batch, L nucleotides, P positions of the nucleotide
+transformer (L / patch), S samples, A ASVs of a sample, M masked nucleotides,
+D width, H heads.
+
+Attention has no dropout of its own: it would cost the fast kernels, and the
+dropout of each layer's output regularises as well. Padding is masked out of every
+attention, so that it never changes a result; ASVs carry no position, so that
+their order does not either.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from aam_core.batches import Batch, Chunk
+from aam_core.config import Architecture
+from aam_core.sequences import PAD, VOCABULARY_SIZE
+
+NUCLEOTIDES = 4
+MLP_RATIO = 4
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention over (B, N, D), with an optional (B, N) mask."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x_BND: Tensor, keep_BN: Tensor | None = None) -> Tensor:
+        """Attend among the N; entries that are not kept are not attended to."""
+        qkv = self.qkv(x_BND).unflatten(-1, (3, self.heads, -1))
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        mask = None if keep_BN is None else keep_BN[:, None, None, :]
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return self.out(y.transpose(1, 2).flatten(-2))
+
+
+class Block(nn.Module):
+    """One pre-norm transformer layer."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(width)
+        self.attention = Attention(width, heads)
+        self.mlp_norm = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, MLP_RATIO * width),
+            nn.GELU(),
+            nn.Linear(MLP_RATIO * width, width),
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x_BND: Tensor, keep_BN: Tensor | None = None) -> Tensor:
+        """Return the layer's output, (B, N, D)."""
+        x = self.attention(self.attention_norm(x_BND), keep_BN)
+        x_BND = x_BND + self.dropout(x)
+        return x_BND + self.dropout(self.mlp(self.mlp_norm(x_BND)))
+
+
+class Transformer(nn.Module):
+    """A stack of layers and a last normalisation."""
+
+    def __init__(self, width: int, heads: int, layers: int, dropout: float) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        self.checkpointing = False
+        # Each layer adds to the residual stream twice; keep its variance (GPT-2).
+        with torch.no_grad():
+            for block in self.blocks:
+                block.attention.out.weight.div_(math.sqrt(2 * layers))
+                block.mlp[-1].weight.div_(math.sqrt(2 * layers))
+
+    def forward(self, x_BND: Tensor, keep_BN: Tensor | None = None) -> Tensor:
+        """Return (B, N, D)."""
+        for block in self.blocks:
+            if self.checkpointing and self.training:
+                x_BND = checkpoint(block, x_BND, keep_BN, use_reentrant=False)
+            else:
+                x_BND = block(x_BND, keep_BN)
+        return self.norm(x_BND)
+
+
+class AttentionPooling(nn.Module):
+    """Pool (B, N, D) to (B, D) by attention of one learned query per head.
+
+    Parameters
+    ----------
+    width, heads : int
+        D, and how many heads share it.
+    weighted : bool
+        Whether the attention may follow the weights of the N (abundances): each
+        head multiplies what it attends to by weight ** power, with a learned power
+        that starts at 0 (presence) for one half of the heads and at 1 (abundance)
+        for the other.
+    """
+
+    def __init__(self, width: int, heads: int, weighted: bool = False) -> None:
+        super().__init__()
+        self.heads = heads
+        self.power = None
+        if weighted:
+            self.power = nn.Parameter((torch.arange(heads) % 2).float())
+        self.query = nn.Parameter(torch.randn(1, heads, 1, width // heads))
+        self.kv = nn.Linear(width, 2 * width)
+        self.out = nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(
+        self,
+        x_BND: Tensor,
+        keep_BN: Tensor | None = None,
+        weight_BN: Tensor | None = None,
+    ) -> Tensor:
+        """Return (B, D)."""
+        k, v = self.kv(x_BND).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        mask = None if keep_BN is None else keep_BN[:, None, None, :]
+        if self.power is not None:
+            level = weight_BN.clamp_min(1e-6).log()[:, None, None, :]
+            bias = (self.power[:, None, None] * level).to(k.dtype)
+            mask = bias if mask is None else bias.masked_fill(~mask, -torch.inf)
+        query = self.query.to(k.dtype).expand(len(x_BND), -1, -1, -1)
+        y = F.scaled_dot_product_attention(query, k, v, attn_mask=mask)
+        return self.norm(self.out(y.flatten(1)))
+
+
+class NucleotideEncoder(nn.Module):
+    """Nucleotides of an ASV → one embedding.
+
+    `nucleotide_patch` neighbouring nucleotides share one position of the
+    transformer (as image patches do in Dosovitskiy et al. 2021), which divides
+    the cost; each hidden nucleotide of a patch still has its own prediction.
+    """
+
+    def __init__(self, arch: Architecture) -> None:
+        super().__init__()
+        width = arch.embedding_dim
+        self.patch = arch.nucleotide_patch
+        positions = -(-arch.max_bp // self.patch)
+        self.embed = nn.Linear(self.patch * VOCABULARY_SIZE, width)
+        self.position_PD = nn.Parameter(torch.randn(positions, width) * 0.1)
+        self.transformer = Transformer(
+            width, arch.attention_heads, arch.attention_layers, arch.dropout
+        )
+        self.pool = AttentionPooling(width, arch.attention_heads)
+        self.head = nn.Linear(width, self.patch * NUCLEOTIDES)
+
+    def hidden(self, tokens_UL: Tensor, ragged: bool) -> tuple[Tensor, Tensor | None]:
+        """Return the positions' states (U, P, D) and which are not padding."""
+        short = -tokens_UL.shape[1] % self.patch
+        if short:
+            tokens_UL = F.pad(tokens_UL, (0, short), value=PAD)
+        one_hot = F.one_hot(tokens_UL.long(), VOCABULARY_SIZE)
+        patches = one_hot.unflatten(1, (-1, self.patch)).flatten(2)
+        x_UPD = self.embed(patches.to(self.embed.weight.dtype))
+        x_UPD = x_UPD + self.position_PD[: x_UPD.shape[1]]
+        keep_UP = None
+        if ragged:
+            keep_UP = (tokens_UL != PAD).unflatten(1, (-1, self.patch)).any(-1)
+        return self.transformer(x_UPD, keep_UP), keep_UP
+
+    def forward(
+        self, tokens_UL: Tensor, chunk: Chunk, batch: Batch | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Encode one chunk.
+
+        Returns
+        -------
+        Tensor
+            Embeddings, (U, D).
+        Tensor or None
+            Logits (M, 4) of the nucleotides hidden in this chunk of `batch`.
+        """
+        hidden_UPD, keep_UP = self.hidden(tokens_UL, chunk.ragged)
+        pooled = self.pool(hidden_UPD, keep_UP)
+        if batch is None or batch.masked_row_M is None:
+            return pooled, None
+        hidden_here = slice(chunk.first_masked, chunk.last_masked)
+        row = batch.masked_row_M[hidden_here] - chunk.start
+        column = batch.masked_column_M[hidden_here]
+        logits = self.head(hidden_UPD[row, column // self.patch])
+        logits = logits.unflatten(-1, (self.patch, NUCLEOTIDES))
+        offset = (column % self.patch)[:, None, None].expand(-1, 1, NUCLEOTIDES)
+        return pooled, logits.gather(1, offset).squeeze(1)
+
+
+class AbundanceEmbedding(nn.Module):
+    """Join the relative abundance of each ASV to its embedding.
+
+    Parameters
+    ----------
+    width : int
+        D.
+    method : {'add', 'concat', 'film'}
+        Add an embedding of the abundance; concatenate it and project back; or
+        scale and shift each channel (Perez et al. 2018).
+    """
+
+    def __init__(self, width: int, method: str) -> None:
+        super().__init__()
+        self.method = method
+        out = 2 * width if method == "film" else width
+        self.embed = nn.Sequential(
+            nn.Linear(3, width), nn.GELU(), nn.Linear(width, out)
+        )
+        if method == "concat":
+            self.project = nn.Linear(2 * width, width)
+
+    def forward(
+        self, asv_SAD: Tensor, abundance_SA: Tensor, hidden_SA: Tensor | None
+    ) -> Tensor:
+        """Return (S, A, D); where `hidden_SA`, the abundance stays unknown."""
+        level = log_abundance(abundance_SA)
+        root = abundance_SA.sqrt()
+        known = torch.ones_like(level)
+        if hidden_SA is not None:
+            known = (~hidden_SA).to(level.dtype)
+        features = torch.stack([level * known, root * known, known], dim=-1)
+        embedded = self.embed(features)
+        if self.method == "add":
+            return asv_SAD + embedded
+        if self.method == "concat":
+            return self.project(torch.cat([asv_SAD, embedded], dim=-1))
+        scale, shift = embedded.chunk(2, dim=-1)
+        return asv_SAD * (1 + scale) + shift
+
+
+def log_abundance(abundance: Tensor) -> Tensor:
+    """log10 of a relative abundance, moved so that 1 % is 0 and 100 % is 1."""
+    return abundance.clamp_min(1e-6).log10() / 2 + 1
+
+
+class Encoder(nn.Module):
+    """Nucleotide transformer, sample transformer, encoder transformer, pooling.
+
+    Parameters
+    ----------
+    arch : Architecture
+        Sizes.
+    """
+
+    def __init__(self, arch: Architecture) -> None:
+        super().__init__()
+        self.arch = arch
+        width, heads = arch.embedding_dim, arch.attention_heads
+        self.nucleotides = NucleotideEncoder(arch)
+        self.abundance = None
+        if arch.count_embedding:
+            self.abundance = AbundanceEmbedding(width, arch.count_embedding_method)
+        layers = arch.attention_layers
+        self.sample = Transformer(width, heads, layers, arch.dropout)
+        self.encoder = Transformer(width, heads, layers, arch.dropout)
+        self.pool = AttentionPooling(width, heads, weighted=arch.count_embedding)
+        self.distance_head = nn.Linear(width, width)
+        self.value_head = nn.Linear(width, 1)
+        self.count_head = nn.Linear(width, 1)
+
+    def encode_asvs(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """Encode the distinct ASVs of a batch.
+
+        Returns
+        -------
+        Tensor
+            Embeddings, (U, D).
+        Tensor or None
+            Logits of the hidden nucleotides, (M, 4).
+        """
+        parts = [
+            self.nucleotides(batch.tokens_UL[c.start : c.stop, : c.length], c, batch)
+            for c in batch.chunks
+        ]
+        asv_UD = torch.cat([pooled for pooled, _ in parts])
+        if batch.masked_row_M is None:
+            return asv_UD, None
+        return asv_UD, torch.cat([logits for _, logits in parts])
+
+    def encode_samples(
+        self, asv_UD: Tensor, batch: Batch
+    ) -> tuple[Tensor, Tensor | None]:
+        """Encode the samples from the embeddings of their ASVs.
+
+        Returns
+        -------
+        Tensor
+            States of the ASVs in their sample, (S, A, D).
+        Tensor or None
+            The mask (S, A) that goes with them; None without padding.
+        """
+        keep_SA = batch.present_SA if batch.ragged else None
+        x_SAD = asv_UD[batch.index_SA]
+        if self.abundance is not None:
+            x_SAD = self.abundance(x_SAD, batch.abundance_SA, batch.hidden_SA)
+        x_SAD = self.encoder(self.sample(x_SAD, keep_SA), keep_SA)
+        return x_SAD, keep_SA
+
+    def forward(self, batch: Batch, asv_UD: Tensor | None = None) -> dict[str, Tensor]:
+        """Everything that self-supervision needs.
+
+        Parameters
+        ----------
+        batch : Batch
+            The samples.
+        asv_UD : Tensor, optional
+            Embeddings of the batch's ASVs, where they are known already.
+
+        Returns
+        -------
+        dict
+            `nucleotides` (M, 4) logits; `sample` (S, D) embedding; `position`
+            (S, D), between whose rows distances are predicted; `value` (S,)
+            prediction of Faith's PD; `counts` (S, A) prediction of
+            `log_abundance`.
+        """
+        logits = None
+        if asv_UD is None:
+            asv_UD, logits = self.encode_asvs(batch)
+        x_SAD, keep_SA = self.encode_samples(asv_UD, batch)
+        sample_SD = self.pool(x_SAD, keep_SA, batch.abundance_SA)
+        return {
+            "nucleotides": logits,
+            "sample": sample_SD,
+            "position": self.distance_head(sample_SD),
+            "value": F.softplus(self.value_head(sample_SD)).squeeze(-1),
+            "counts": self.count_head(x_SAD).squeeze(-1),
+            "states": x_SAD,
+            "keep": keep_SA,
+        }
+
+    def set_checkpointing(self, on: bool) -> None:
+        """Recompute the layers in the backward pass instead of keeping them."""
+        for stack in (self.nucleotides.transformer, self.sample, self.encoder):
+            stack.checkpointing = on

@@ -1,0 +1,199 @@
+"""How an option is declared, checked and described to the front ends."""
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Callable
+from typing import Any
+
+from aam_core.errors import InputError
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    choices: tuple[str, ...] | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    open_low: bool = False,
+    open_high: bool = False,
+    shown: Callable[[], str] | None = None,
+) -> Any:
+    """Declare one option as a dataclass field.
+
+    Parameters
+    ----------
+    default : object
+        Default value; the annotation of the field gives the type.
+    help : str
+        One line for `--help`, the plugin and the documentation.
+    choices : tuple of str, optional
+        Allowed values.
+    low, high : float, optional
+        Range of a number (of each number of a list).
+    open_low, open_high : bool
+        Whether the bound itself is excluded.
+    shown : callable, optional
+        Returns what to print as the default where it is not `default`.
+    """
+    spec = {"help": help, "choices": choices, "low": low, "high": high}
+    spec |= {"open_low": open_low, "open_high": open_high, "shown": shown}
+    return dataclasses.field(default=default, metadata=spec)
+
+
+@dataclasses.dataclass(frozen=True)
+class OptionSpec:
+    """What a front end needs to know of one option."""
+
+    name: str
+    type: type  #: int, float, str or bool (of one element where `many`)
+    many: bool  #: a list of values
+    optional: bool  #: None is allowed
+    default: Any
+    help: str
+    topic: str
+    choices: tuple[str, ...] | None
+    low: float | None
+    high: float | None
+    open_low: bool
+    open_high: bool
+    shown_default: str
+
+    @property
+    def range_text(self) -> str:
+        """The allowed values in words, for messages and tables."""
+        if self.choices:
+            return ", ".join(self.choices)
+        if self.type is bool:
+            return "true, false"
+        low = "" if self.low is None else f"{'>' if self.open_low else '≥'} {self.low}"
+        high = (
+            "" if self.high is None else f"{'<' if self.open_high else '≤'} {self.high}"
+        )
+        return " and ".join(part for part in (low, high) if part)
+
+    def check(self, value: Any) -> Any:
+        """Return `value` in the option's type, or raise `InputError`."""
+        if value is None or (self.many and len(value) == 0):
+            if self.optional or self.many:
+                return () if self.many else None
+            raise InputError(f"{self.name} needs a value ({self.range_text}).")
+        if self.many:
+            values = value.split(",") if isinstance(value, str) else value
+            return tuple(self._check_one(v) for v in values)
+        return self._check_one(value)
+
+    def _check_one(self, value: Any) -> Any:
+        try:
+            value = _convert(value, self.type)
+        except (TypeError, ValueError):
+            raise InputError(
+                f"{self.name} is {value!r}, but must be of type {self.type.__name__}."
+            ) from None
+        if self.choices and value not in self.choices:
+            raise InputError(
+                f"{self.name} is {value!r}; allowed are {self.range_text}."
+            )
+        if self.low is not None and (
+            value < self.low or (self.open_low and value == self.low)
+        ):
+            raise InputError(f"{self.name} is {value}, but must be {self.range_text}.")
+        if self.high is not None and (
+            value > self.high or (self.open_high and value == self.high)
+        ):
+            raise InputError(f"{self.name} is {value}, but must be {self.range_text}.")
+        return value
+
+
+def _convert(value: Any, to: type) -> Any:
+    if to is bool:
+        if isinstance(value, str) or value not in (0, 1):
+            raise TypeError
+        return bool(value)
+    if to is str:
+        if not isinstance(value, str):
+            raise TypeError
+        return value.strip()
+    if isinstance(value, bool):
+        raise TypeError
+    number = to(value)
+    if isinstance(value, float) and number != value:
+        raise ValueError
+    if number != number:
+        raise ValueError
+    return number
+
+
+class Options:
+    """Base of all groups of options: checks each field against its declaration."""
+
+    topic: typing.ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        for spec in option_specs(type(self)):
+            object.__setattr__(self, spec.name, spec.check(getattr(self, spec.name)))
+        for group in type(self).__mro__:
+            if "_check" in vars(group):
+                vars(group)["_check"](self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All options by name, as plain JSON values."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+
+def option_specs(config: type) -> list[OptionSpec]:
+    """The options of a config class, in the order of their declaration.
+
+    Parameters
+    ----------
+    config : type
+        `PretrainConfig`, `TrainConfig`, … or one group of options.
+
+    Returns
+    -------
+    list of OptionSpec
+    """
+    topics = {
+        name: group.topic
+        for group in reversed(config.__mro__)
+        for name in vars(group).get("__annotations__", {})
+    }
+    hints = typing.get_type_hints(config)
+    specs = []
+    for field in dataclasses.fields(config):
+        kind, many, optional = _kind(hints[field.name])
+        meta = dict(field.metadata)
+        shown_as = meta.pop("shown")
+        specs.append(
+            OptionSpec(
+                name=field.name,
+                type=kind,
+                many=many,
+                optional=optional,
+                default=field.default,
+                topic=topics[field.name],
+                shown_default=shown_as() if shown_as else shown(field.default),
+                **meta,
+            )
+        )
+    return specs
+
+
+def _kind(hint: Any) -> tuple[type, bool, bool]:
+    args = typing.get_args(hint)
+    if typing.get_origin(hint) is tuple:
+        return args[0], True, False
+    if isinstance(hint, types.UnionType):
+        return next(a for a in args if a is not type(None)), False, True
+    return hint, False, False
+
+
+def shown(default: Any) -> str:
+    """A default as help texts print it."""
+    if default is None or default == ():
+        return ""
+    if isinstance(default, bool):
+        return str(default).lower()
+    return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)

@@ -1,0 +1,145 @@
+"""Prediction of new samples, whose ASVs the model need not have seen."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from aam_core.batches import BatchMaker, RowBatches, loader
+from aam_core.categories import CategoricalEncoder, category_labels
+from aam_core.config import InputOptions, PredictConfig
+from aam_core.decoding import Decoder
+from aam_core.device import choose_device
+from aam_core.errors import InputError, some
+from aam_core.inference import encode_table, outputs
+from aam_core.inputs import Report, logger
+from aam_core.loading import architecture, load_model, read_kind
+from aam_core.study import prepare_study
+from aam_core.table import FeatureTable
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predictions of one table, in its order of samples."""
+
+    predictions: pd.DataFrame  #: one column per target
+    details: pd.DataFrame  #: probabilities, or quantiles and intervals
+
+
+def predict(
+    config: PredictConfig,
+    model: Path,
+    *,
+    table: FeatureTable,
+    sequences: Mapping[str, str] | None = None,
+    metadata: pd.DataFrame | None = None,
+    report: Report = logger.info,
+) -> Predictions:
+    """Predict the target of samples; each distinct ASV is encoded once.
+
+    Parameters
+    ----------
+    config : PredictConfig
+        All options.
+    model : Path
+        What `train` wrote. Rarefaction depth, longest sequence and ASVs per sample
+        are the model's.
+    table : FeatureTable
+        Counts; features may be others than those of training.
+    sequences : mapping, optional
+        Sequence of each feature id; without it the ids are the sequences.
+    metadata : pandas.DataFrame, optional
+        Sample metadata, for models with covariates.
+    report : callable
+        Takes sentences for the user.
+
+    Returns
+    -------
+    Predictions
+
+    Raises
+    ------
+    InputError
+        If the input or an option is wrong.
+    """
+    device = choose_device(config)
+    saved = read_kind(model, "model")
+    decoder = Decoder.from_dict(saved["task"], saved["target"])
+    options = saved["options"]
+    study = prepare_study(
+        table,
+        sequences,
+        InputOptions(
+            rarefy_depth=options["rarefy_depth"],
+            token_limit=options["token_limit"],
+            asv_sampling=options["asv_sampling"],
+            missing_features=config.missing_features,
+        ),
+        max_bp=architecture(saved).max_bp,
+        seed=options["seed"],
+        report=report,
+    )
+    ids = study.table.sample_ids
+    categories_NK, groups = _covariates(saved, config, metadata, ids, report)
+    maker = BatchMaker(
+        study,
+        token_limit=options["token_limit"],
+        asv_sampling=options["asv_sampling"],
+        categories_NK=categories_NK,
+        tokens=False,
+        seed=options["seed"],
+    )
+    every = np.arange(len(ids))
+    network = load_model(model).to(device)
+    report(
+        f"Predicting {len(ids):,} samples with {study.table.shape[1]:,} distinct ASVs "
+        f"on {device.type}."
+    )
+    asvs = encode_table(network.base, study, every, config, device)
+    rows = RowBatches(every, config.batch_size, shuffle=False)
+    batches = loader(maker, rows, config.num_workers)
+    found = [o for _, o in outputs(network, batches, asvs, config, device)]
+    raw = torch.cat([o["target"] for o in found]).float().cpu().numpy()
+    kept = set(ids)
+    order = [i for i in table.sample_ids if i in kept]
+    return Predictions(
+        decoder.predictions(raw, ids, groups).loc[order],
+        decoder.details(raw, ids, groups).loc[order],
+    )
+
+
+def _covariates(
+    saved: Mapping,
+    config: PredictConfig,
+    metadata: pd.DataFrame | None,
+    ids: np.ndarray,
+    report: Report,
+) -> tuple[np.ndarray | None, list[str] | None]:
+    """Covariates (n, K) and the categories that the target's scale depends on."""
+    by_scale = saved["target"]["normalize_by"]
+    covariates = saved["categories"]["columns"] if saved["categories"] else []
+    names = by_scale + [column["name"] for column in covariates]
+    if not names:
+        return None, None
+    if metadata is None:
+        raise InputError(
+            f"The model is conditioned on the metadata columns {some(names)}: pass the "
+            "sample metadata."
+        )
+    categories_NK = groups = None
+    if covariates:
+        categories_NK = CategoricalEncoder.from_dict(saved["categories"]).transform(
+            metadata, ids, config.unknown_categories, report
+        )
+    if by_scale:
+        groups = category_labels(metadata, by_scale, ids, report)
+        scaler = Decoder.from_dict(saved["task"], saved["target"]).scaler
+        if unseen := scaler.unseen(groups):
+            report(
+                "Categories that training did not see take the scale of all samples: "
+                f"{some(unseen)}."
+            )
+    return categories_NK, groups

@@ -1,0 +1,354 @@
+"""Training: a predictor of sample metadata."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.special import logit
+from torch import Tensor
+
+from aam_core import checkpoint
+from aam_core.batches import Batch, BatchMaker, RowBatches, loader
+from aam_core.calibrate import (
+    calibrate_asvs,
+    calibrate_samples,
+    calibrate_target,
+    first_rows,
+)
+from aam_core.config import TrainConfig, resolve_architecture
+from aam_core.decoding import interval_half_widths
+from aam_core.device import choose_device
+from aam_core.errors import InputError
+from aam_core.inference import encode_table, outputs
+from aam_core.inputs import (
+    Inputs,
+    Log,
+    Matrix,
+    Report,
+    check_empty,
+    check_options,
+    logger,
+    prepare_inputs,
+    split_rows,
+)
+from aam_core.labels import Labels, fit_labels, without_new_classes
+from aam_core.loading import architecture, load_encoder, read_kind
+from aam_core.loop import Objective, fit
+from aam_core.losses import self_supervised_losses, target_loss, weighted_total
+from aam_core.metrics import classification_metrics, regression_metrics
+from aam_core.model import Encoder
+from aam_core.phylogeny import Phylogeny
+from aam_core.predictor import HeadShape, SequencePredictor
+from aam_core.pretrain import describe, describe_run, distance_scores, masking_of
+from aam_core.table import FeatureTable
+from aam_core.targets import read_target
+
+
+def train(
+    config: TrainConfig,
+    output: Path,
+    *,
+    table: FeatureTable,
+    metadata: pd.DataFrame,
+    sequences: Mapping[str, str] | None = None,
+    phylogeny: Phylogeny | None = None,
+    distances: Matrix | None = None,
+    encoder: Path | None = None,
+    report: Report = logger.info,
+    tensorboard: Path | None = None,
+) -> pd.DataFrame:
+    """Learn to predict sample metadata, with or without a pre-trained encoder.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        All options.
+    output : Path
+        Directory for the model; it must be empty or not exist.
+    table : FeatureTable
+        Counts.
+    metadata : pandas.DataFrame
+        Sample metadata, indexed by sample id.
+    sequences : mapping, optional
+        Sequence of each feature id; without it the ids are the sequences.
+    phylogeny, distances : optional
+        As for `pretrain`; with one of them the distances between samples are
+        learned beside the target.
+    encoder : Path, optional
+        What `pretrain` wrote.
+    report : callable
+        Takes sentences for the user.
+    tensorboard : Path, optional
+        Folder for event files.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Predictions of the validation samples, one column per target.
+
+    Raises
+    ------
+    InputError
+        If the input or an option is wrong; before training starts.
+    """
+    log = Log(report)
+    check_empty(output)
+    device = choose_device(config)
+    arch = _architecture(config, encoder)
+    columns = config.metadata_column
+    target = read_target(metadata, columns, config.task, table.sample_ids, log)
+    labelled = np.flatnonzero(np.isin(table.sample_ids, target.index))
+    inputs = prepare_inputs(
+        config,
+        table=table.take_samples(labelled),
+        sequences=sequences,
+        phylogeny=phylogeny,
+        distances=distances,
+        metric=config.unifrac_metric,
+        max_bp=arch.max_bp,
+        seed=config.seed,
+        report=log,
+    )
+    check_options(config, inputs)
+    ids = inputs.study.table.sample_ids
+    target = read_target(metadata, columns, config.task, ids, log)
+    classes = target.iloc[:, 0].tolist() if config.task == "classification" else None
+    training, validation = split_rows(
+        inputs.study, config, metadata=metadata, labels=classes, report=log
+    )
+    if classes:
+        validation = without_new_classes(target, training, validation, log)
+    labels = fit_labels(config, metadata, target, training, log)
+    torch.manual_seed(config.seed)
+    base = Encoder(arch) if encoder is None else load_encoder(encoder, arch)
+    model = SequencePredictor(base, head_shape(config, labels), config.freeze_base)
+    set_first_guess(model, labels, training)
+    model.to(device)
+    describe(model, inputs, training, validation, device, log)
+    session = TrainSession(config, model, inputs, labels, training, validation, device)
+    session.calibrate(new_base=encoder is None)
+    result = fit(
+        session.objective(),
+        session.batches(),
+        config,
+        device,
+        report=log,
+        tensorboard=tensorboard,
+    )
+    model.load_state_dict(result.best_state)
+    raw = session.raw_predictions()
+    labels = session.with_intervals(raw)
+    log(f"Validation: {_sentence(session.metrics(raw))}.")
+    description = describe_run(config, base, inputs, training, validation, result)
+    description |= {
+        "kind": "model",
+        "task": config.task,
+        "head": dataclasses.asdict(model.shape),
+        "target": labels.decoder.to_dict(),
+        "categories": labels.categories and labels.categories.to_dict(),
+        "report": log.lines,
+    }
+    checkpoint.save(output, description, result.best_state, result.history)
+    groups = session.groups(validation)
+    return labels.decoder.predictions(raw, ids[validation], groups)
+
+
+def _architecture(config: TrainConfig, encoder: Path | None):
+    if encoder is None:
+        if config.freeze_base:
+            raise InputError(
+                "freeze_base needs a pre-trained encoder: pass one, or leave "
+                "freeze_base out."
+            )
+        return resolve_architecture(config)
+    return resolve_architecture(config, architecture(read_kind(encoder, "encoder")))
+
+
+def head_shape(config: TrainConfig, labels: Labels) -> HeadShape:
+    """The shape of the head that fits the labels."""
+    cardinalities = ()
+    if labels.categories is not None:
+        cardinalities = tuple(labels.categories.get_cardinalities().values())
+    return HeadShape(
+        outputs=labels.outputs,
+        quantiles=len(labels.decoder.quantiles),
+        target_layers=config.target_layers,
+        cardinalities=cardinalities,
+        categorical_embed_dim=config.categorical_embed_dim,
+        categorical_fusion=config.categorical_fusion,
+    )
+
+
+def set_first_guess(
+    model: SequencePredictor, labels: Labels, training: np.ndarray
+) -> None:
+    """Let the untrained head predict the distribution of the training targets.
+
+    Training then starts from the error of a constant prediction, whatever the scale
+    of the target.
+    """
+    values = labels.values[training]
+    if labels.decoder.classes is not None:
+        shares = np.bincount(values, minlength=labels.outputs) / len(values)
+        guess = logit(shares.clip(1e-3, 1 - 1e-3))
+    elif labels.decoder.quantiles:
+        guess = np.quantile(values, labels.decoder.quantiles, axis=0).T
+        steps = np.diff(guess, axis=1).clip(1e-3)
+        guess[:, 1:] = np.log(np.expm1(steps))  # the inverse of softplus
+    else:
+        guess = np.median(values, axis=0)
+    with torch.no_grad():
+        model.head.bias.copy_(torch.as_tensor(guess).flatten())
+
+
+class TrainSession:
+    """One run of training: its batches, losses and validation."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        model: SequencePredictor,
+        inputs: Inputs,
+        labels: Labels,
+        training: np.ndarray,
+        validation: np.ndarray,
+        device: torch.device,
+    ) -> None:
+        self.config = config
+        self.model = model
+        self.inputs = inputs
+        self.labels = labels
+        self.training = training
+        self.validation = validation
+        self.device = device
+        self.scale = inputs.scale(training)
+        weights = labels.class_weights
+        weights = None if weights is None else torch.from_numpy(weights).to(device)
+        self.target_loss = target_loss(config, weights)
+        self.table = None
+        if model.frozen:
+            every = np.concatenate([training, validation])
+            self.table = encode_table(model.base, inputs.study, every, config, device)
+
+    def calibrate(self, new_base: bool) -> None:
+        """Give what is new of the model a start from which training gets going."""
+        model, config = self.model.eval(), self.config
+        rows = first_rows(self.training, config.seed)
+        table = self.table or encode_table(
+            model.base, self.inputs.study, rows, config, self.device
+        )
+        order = RowBatches(rows, config.batch_size, shuffle=False)
+        batches = [b.to(self.device) for b in loader(self.maker(training=False), order)]
+        if new_base:
+            table = calibrate_asvs(model.base, table)
+            calibrate_samples(model.base, table, batches)
+        calibrate_target(model, table, batches)
+
+    def maker(self, *, training: bool) -> BatchMaker:
+        """Makes the batches of training or, with known embeddings, of validation."""
+        learn = training and not self.model.frozen
+        return BatchMaker(
+            self.inputs.study,
+            token_limit=self.config.token_limit,
+            asv_sampling=self.config.asv_sampling,
+            chunk_size=self.config.asv_chunk_size,
+            distances=self.inputs.distances if learn else None,
+            scale=self.scale,
+            masking=masking_of(self.config, self.model.base) if learn else None,
+            categories_NK=self.labels.categories_NK,
+            targets_NT=self.labels.values,
+            tokens=learn,
+            seed=self.config.seed,
+        )
+
+    def batches(self) -> torch.utils.data.DataLoader:
+        """The training batches, shuffled by epoch."""
+        config = self.config
+        rows = RowBatches(
+            self.training, config.batch_size, shuffle=True, seed=config.seed
+        )
+        return loader(self.maker(training=True), rows, config.num_workers)
+
+    def objective(self) -> Objective:
+        """What the training loop minimises."""
+        best = self.config.best_metric
+        return Objective(
+            self.model,
+            self.losses,
+            self.validate,
+            select=best if best.startswith("val_") else f"val_{best}",
+            labels={"target_loss": "RL" if self.config.task == "regression" else "CL"},
+        )
+
+    def losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Total loss of a batch and its parts."""
+        asv_UD = None if self.table is None else self.table(batch)
+        out = self.model(batch, asv_UD)
+        parts = {"target_loss": self.target_loss(out["target"], batch.targets_ST)}
+        parts |= self_supervised_losses(out, batch, self.config)
+        return weighted_total(parts, self.config), parts
+
+    def validate(self) -> dict[str, float]:
+        """Scores on the validation samples; targets in their own units."""
+        out = self._validation_outputs()
+        raw = torch.cat([o["target"] for o in out])
+        values = torch.as_tensor(self.labels.values[self.validation])
+        loss = float(self.target_loss(raw, values.to(raw.device)))
+        scores = {"val_loss": loss}
+        scores |= {
+            f"val_{n}": v for n, v in self.metrics(raw.float().cpu().numpy()).items()
+        }
+        if self.inputs.distances is not None and len(self.validation) > 1:
+            scores |= distance_scores(
+                torch.cat([o["position"] for o in out]).float().cpu(),
+                torch.cat([o["value"] for o in out]).float().cpu().numpy(),
+                self.inputs,
+                self.validation,
+                self.scale,
+            )
+        return scores
+
+    def raw_predictions(self) -> np.ndarray:
+        """What the head returns for the validation samples."""
+        out = self._validation_outputs()
+        return torch.cat([o["target"] for o in out]).float().cpu().numpy()
+
+    def _validation_outputs(self) -> list[dict[str, Tensor]]:
+        model, config = self.model.eval(), self.config
+        table = self.table or encode_table(
+            model.base, self.inputs.study, self.validation, config, self.device
+        )
+        rows = RowBatches(self.validation, config.batch_size, shuffle=False)
+        batches = loader(self.maker(training=False), rows)
+        return [o for _, o in outputs(model, batches, table, config, self.device)]
+
+    def groups(self, rows: np.ndarray) -> list[str] | None:
+        """The categories that the scale of these rows depends on."""
+        groups = self.labels.groups
+        return None if groups is None else [groups[row] for row in rows]
+
+    def metrics(self, raw: np.ndarray) -> dict[str, float]:
+        """Metrics of the validation samples, in original units."""
+        decoder = self.labels.decoder
+        point = decoder.point(raw, self.groups(self.validation))
+        true = self.labels.target.iloc[self.validation].to_numpy()
+        if self.config.task == "classification":
+            return classification_metrics(true[:, 0], point)
+        return regression_metrics(true, point, decoder.columns)
+
+    def with_intervals(self, raw: np.ndarray) -> Labels:
+        """The labels with prediction intervals from the validation samples."""
+        decoder = self.labels.decoder
+        if self.config.task == "regression":
+            true = self.labels.target.iloc[self.validation].to_numpy()
+            point = decoder.point(raw, self.groups(self.validation))
+            widths = interval_half_widths(true, point)
+            decoder = dataclasses.replace(decoder, half_widths=widths)
+        return dataclasses.replace(self.labels, decoder=decoder)
+
+
+def _sentence(scores: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in scores.items())

@@ -1,0 +1,114 @@
+"""Usage examples on small generated data; `--help` shows them, a test runs them."""
+
+#: A model that trains in seconds. It shows the call, not what q2-aam can do.
+SMALL = {
+    "rarefy_depth": 100,
+    "preset": "tiny",
+    "embedding_dim": 8,
+    "attention_layers": 1,
+    "epochs": 2,
+}
+SAMPLES, FEATURES, LENGTH = 20, 12, 30
+
+
+def _sequences() -> list[str]:
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    return ["".join(rng.choice(list("ACGT"), LENGTH)) for _ in range(FEATURES)]
+
+
+def table_factory():
+    """A feature table whose feature ids are the sequences."""
+    import biom
+    import numpy as np
+    import qiime2
+
+    rng = np.random.default_rng(1)
+    counts = rng.poisson(rng.gamma(1, 40, (FEATURES, SAMPLES))) + 10
+    table = biom.Table(counts, _sequences(), [f"S{i}" for i in range(SAMPLES)])
+    return qiime2.Artifact.import_data("FeatureTable[Frequency]", table)
+
+
+def phylogeny_factory():
+    """A rooted tree with one tip per feature."""
+    import qiime2
+    import skbio
+
+    tips = [f"{name}:1" for name in _sequences()]
+    while len(tips) > 1:
+        tips = [*tips[2:], f"({tips[0]},{tips[1]}):1"]
+    tree = skbio.TreeNode.read([f"{tips[0]};"])
+    return qiime2.Artifact.import_data("Phylogeny[Rooted]", tree)
+
+
+def metadata_factory():
+    """A number and a class for each sample."""
+    import pandas as pd
+    import qiime2
+
+    index = pd.Index([f"S{i}" for i in range(SAMPLES)], name="id")
+    columns = {
+        "ph": [5 + i % 7 / 2 for i in range(SAMPLES)],
+        "habitat": [("soil", "water")[i % 2] for i in range(SAMPLES)],
+    }
+    return qiime2.Metadata(pd.DataFrame(columns, index))
+
+
+def _train(use, table, metadata, **options):
+    return use.action(
+        use.UsageAction("aam", "train"),
+        use.UsageInputs(table=table, metadata=metadata, **options, **SMALL),
+        use.UsageOutputNames(model="model", predictions="validation_predictions"),
+    )
+
+
+def pretrain_example(use):
+    """Learn an encoder."""
+    table = use.init_artifact("table", table_factory)
+    phylogeny = use.init_artifact("phylogeny", phylogeny_factory)
+    use.action(
+        use.UsageAction("aam", "pretrain"),
+        use.UsageInputs(table=table, phylogeny=phylogeny, **SMALL),
+        use.UsageOutputNames(encoder="encoder"),
+    )
+
+
+def train_example(use):
+    """Learn to predict a number."""
+    table = use.init_artifact("table", table_factory)
+    metadata = use.init_metadata("metadata", metadata_factory)
+    _train(use, table, metadata, metadata_column=["ph"])
+
+
+def predict_example(use):
+    """Learn to predict a class, and predict it."""
+    table = use.init_artifact("table", table_factory)
+    metadata = use.init_metadata("metadata", metadata_factory)
+    model, _ = _train(
+        use, table, metadata, metadata_column=["habitat"], task="classification"
+    )
+    use.action(
+        use.UsageAction("aam", "predict"),
+        use.UsageInputs(table=table, model=model),
+        use.UsageOutputNames(predictions="predictions", details="probabilities"),
+    )
+
+
+def rf_baseline_example(use):
+    """Predict a number with a random forest."""
+    table = use.init_artifact("table", table_factory)
+    metadata = use.init_metadata("metadata", metadata_factory)
+    use.action(
+        use.UsageAction("aam", "rf_baseline"),
+        use.UsageInputs(
+            table=table,
+            metadata=metadata,
+            metadata_column=["ph"],
+            rarefy_depth=100,
+            n_estimators=20,
+        ),
+        use.UsageOutputNames(
+            predictions="predictions", details="details", importance="importance"
+        ),
+    )

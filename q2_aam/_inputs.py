@@ -1,0 +1,63 @@
+"""What the actions share: views of artifacts become inputs of the engine."""
+
+from pathlib import Path
+from typing import Any
+
+import biom
+import pandas as pd
+import qiime2
+import skbio
+from q2_types.feature_data import DNAFASTAFormat
+from q2_types.tree import NewickFormat
+from qiime2.plugin.model import DirectoryFormat
+
+
+def report(message: str) -> None:
+    """Print what the engine has to say; `--verbose` shows it as it comes."""
+    print(message, flush=True)
+
+
+def table_inputs(table: biom.Table, sequences: DNAFASTAFormat | None) -> dict[str, Any]:
+    """The feature table and its sequences, as every engine function takes them."""
+    from aam_core.sequences import read_fasta
+    from aam_core.table import FeatureTable
+
+    return {
+        "table": FeatureTable.from_biom(table),
+        "sequences": None if sequences is None else read_fasta(str(sequences)),
+    }
+
+
+def distance_inputs(
+    phylogeny: NewickFormat | None, distance_matrix: skbio.DistanceMatrix | None
+) -> dict[str, Any]:
+    """Where distances between samples come from."""
+    inputs: dict[str, Any] = {"phylogeny": None, "distances": None}
+    if phylogeny is not None:
+        from aam_core.phylogeny import Phylogeny
+
+        inputs["phylogeny"] = Phylogeny.read(str(phylogeny))
+    if distance_matrix is not None:
+        inputs["distances"] = (distance_matrix.ids, distance_matrix.data)
+    return inputs
+
+
+def frame(metadata: qiime2.Metadata | None) -> pd.DataFrame | None:
+    """Sample metadata by sample id; numeric columns are float64."""
+    return None if metadata is None else metadata.to_dataframe()
+
+
+def directory(artifact: DirectoryFormat | None) -> Path | None:
+    """Where the files of an artifact lie."""
+    return None if artifact is None else Path(str(artifact))
+
+
+def as_predictions(predictions: pd.DataFrame) -> pd.Series:
+    """The first (mostly the only) target, in the form of q2-sample-classifier."""
+    first = predictions.iloc[:, 0].rename("prediction")
+    return first.rename_axis("SampleID")
+
+
+def as_details(details: pd.DataFrame) -> pd.DataFrame:
+    """Numbers by sample id, in the form of q2-sample-classifier."""
+    return details.rename_axis(index="SampleID", columns=None)

@@ -1,0 +1,38 @@
+"""Action `pretrain`."""
+
+import biom
+import qiime2
+import skbio
+from q2_types.feature_data import DNAFASTAFormat
+from q2_types.tree import NewickFormat
+
+from aam_core.config import PretrainConfig
+from q2_aam._formats import AAMEncoderDirectoryFormat
+from q2_aam._inputs import directory, distance_inputs, frame, report, table_inputs
+from q2_aam._signature import takes_options
+
+
+@takes_options(PretrainConfig)
+def pretrain(
+    table: biom.Table,
+    sequences: DNAFASTAFormat = None,
+    phylogeny: NewickFormat = None,
+    distance_matrix: skbio.DistanceMatrix = None,
+    metadata: qiime2.Metadata = None,
+    **options,
+) -> AAMEncoderDirectoryFormat:
+    """Learn an encoder from unlabelled samples."""
+    config = PretrainConfig(**options)
+
+    from aam_core.pretrain import pretrain as run
+
+    encoder = AAMEncoderDirectoryFormat()
+    run(
+        config,
+        directory(encoder),
+        **table_inputs(table, sequences),
+        **distance_inputs(phylogeny, distance_matrix),
+        metadata=frame(metadata),
+        report=report,
+    )
+    return encoder

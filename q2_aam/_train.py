@@ -1,0 +1,48 @@
+"""Action `train`."""
+
+import biom
+import pandas as pd
+import qiime2
+import skbio
+from q2_types.feature_data import DNAFASTAFormat
+from q2_types.tree import NewickFormat
+
+from aam_core.config import TrainConfig
+from q2_aam._formats import AAMEncoderDirectoryFormat, AAMModelDirectoryFormat
+from q2_aam._inputs import (
+    as_predictions,
+    directory,
+    distance_inputs,
+    frame,
+    report,
+    table_inputs,
+)
+from q2_aam._signature import takes_options
+
+
+@takes_options(TrainConfig, required=("metadata_column",))
+def train(
+    table: biom.Table,
+    metadata: qiime2.Metadata,
+    sequences: DNAFASTAFormat = None,
+    phylogeny: NewickFormat = None,
+    distance_matrix: skbio.DistanceMatrix = None,
+    encoder: AAMEncoderDirectoryFormat = None,
+    **options,
+) -> (AAMModelDirectoryFormat, pd.Series):
+    """Learn to predict sample metadata."""
+    config = TrainConfig(**options)
+
+    from aam_core.train import train as run
+
+    model = AAMModelDirectoryFormat()
+    predictions = run(
+        config,
+        directory(model),
+        **table_inputs(table, sequences),
+        **distance_inputs(phylogeny, distance_matrix),
+        metadata=frame(metadata),
+        encoder=directory(encoder),
+        report=report,
+    )
+    return model, as_predictions(predictions)

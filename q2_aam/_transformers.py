@@ -1,0 +1,95 @@
+"""What a person or another plugin reads of the artifacts."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import qiime2
+
+from q2_aam._formats import (
+    AAMConfigFormat,
+    AAMEncoderDirectoryFormat,
+    AAMHistoryFormat,
+    AAMModelDirectoryFormat,
+    RegressionDetailsFormat,
+)
+from q2_aam.plugin_setup import plugin
+
+
+def _history_metadata(history: pd.DataFrame) -> qiime2.Metadata:
+    ids = [f"epoch {epoch:.0f}" for epoch in history["epoch"]]
+    numbers = history.astype(float).replace([np.inf, -np.inf], np.nan)
+    return qiime2.Metadata(numbers.set_axis(pd.Index(ids, name="id"), axis=0))
+
+
+def _settings(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of nested settings, by dotted name."""
+    if not isinstance(value, dict):
+        yield name, ", ".join(map(str, value)) if isinstance(value, list) else value
+        return
+    for key, inner in value.items():
+        yield from _settings(inner, f"{name}.{key}" if name else key)
+
+
+@plugin.register_transformer
+def _config_to_dict(fmt: AAMConfigFormat) -> dict:
+    with fmt.open() as handle:
+        return json.load(handle)
+
+
+@plugin.register_transformer
+def _config_to_metadata(fmt: AAMConfigFormat) -> qiime2.Metadata:
+    rows = dict(_settings(_config_to_dict(fmt)))
+    text = [None if v is None else str(v).strip() or None for v in rows.values()]
+    index = pd.Index(list(rows), name="id")
+    return qiime2.Metadata(pd.DataFrame({"value": text}, index, dtype=object))
+
+
+@plugin.register_transformer
+def _history_to_frame(fmt: AAMHistoryFormat) -> pd.DataFrame:
+    return pd.read_csv(str(fmt), sep="\t")
+
+
+@plugin.register_transformer
+def _history_to_metadata(fmt: AAMHistoryFormat) -> qiime2.Metadata:
+    return _history_metadata(_history_to_frame(fmt))
+
+
+@plugin.register_transformer
+def _encoder_to_dict(fmt: AAMEncoderDirectoryFormat) -> dict:
+    return fmt.config.view(dict)
+
+
+@plugin.register_transformer
+def _model_to_dict(fmt: AAMModelDirectoryFormat) -> dict:
+    return fmt.config.view(dict)
+
+
+@plugin.register_transformer
+def _encoder_to_metadata(fmt: AAMEncoderDirectoryFormat) -> qiime2.Metadata:
+    return _history_metadata(fmt.history.view(pd.DataFrame))
+
+
+@plugin.register_transformer
+def _model_to_metadata(fmt: AAMModelDirectoryFormat) -> qiime2.Metadata:
+    return _history_metadata(fmt.history.view(pd.DataFrame))
+
+
+@plugin.register_transformer
+def _frame_to_details(details: pd.DataFrame) -> RegressionDetailsFormat:
+    fmt = RegressionDetailsFormat()
+    with fmt.open() as handle:
+        details.to_csv(handle, sep="\t", index_label="id")
+    return fmt
+
+
+@plugin.register_transformer
+def _details_to_frame(fmt: RegressionDetailsFormat) -> pd.DataFrame:
+    return pd.read_csv(str(fmt), sep="\t", dtype={"id": str}).set_index("id")
+
+
+@plugin.register_transformer
+def _details_to_metadata(fmt: RegressionDetailsFormat) -> qiime2.Metadata:
+    return qiime2.Metadata(_details_to_frame(fmt).astype(float))

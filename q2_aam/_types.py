@@ -1,0 +1,12 @@
+"""Semantic types: a pre-trained encoder, a trained model, details of a regression."""
+
+from q2_types.sample_data import SampleData
+from qiime2.plugin import SemanticType
+
+AAMEncoder = SemanticType("AAMEncoder")
+AAMModel = SemanticType("AAMModel", field_names="task")
+Regression = SemanticType("Regression", variant_of=AAMModel.field["task"])
+Classification = SemanticType("Classification", variant_of=AAMModel.field["task"])
+RegressionDetails = SemanticType(
+    "RegressionDetails", variant_of=SampleData.field["type"]
+)

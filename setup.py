@@ -1,0 +1,50 @@
+"""Packaging of q2-aam."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(
+    r'^__version__ = "(.+)"$', (HERE / "aam_core" / "__init__.py").read_text(), re.M
+).group(1)
+README = HERE / "README.md"
+
+setup(
+    name="q2-aam",
+    version=VERSION,
+    description="Deep learning for microbial communities: a QIIME 2 plugin",
+    long_description=README.read_text(encoding="utf-8") if README.exists() else "",
+    long_description_content_type="text/markdown",
+    author="The q2-aam development team",
+    license="BSD-3-Clause",
+    packages=find_packages(include=["aam_core*", "q2_aam*"]),
+    package_data={"q2_aam": ["citations.bib", "assets/**/*"]},
+    python_requires=">=3.11",
+    # QIIME 2 itself comes with conda or apt: there is no complete one for pip. h5py
+    # comes with biom-format.
+    install_requires=[
+        "biom-format>=2.1.12",
+        "click>=8.1",
+        "matplotlib>=3.6",
+        "numpy>=1.24",
+        "pandas>=1.5",
+        "safetensors>=0.4",
+        "scikit-bio>=0.5.8",
+        "scikit-learn>=1.2",
+        "scipy>=1.10",
+        "torch>=2.6",
+        "tqdm>=4.64",
+    ],
+    extras_require={
+        "tensorboard": ["tensorboard>=2.16"],
+        "docs": ["furo", "myst-parser", "sphinx"],
+        "dev": ["pytest>=8", "ruff==0.17.6", "tensorboard>=2.16"],
+    },
+    entry_points={
+        "console_scripts": ["aam=aam_core.cli:main"],
+        "qiime2.plugins": ["aam=q2_aam.plugin_setup:plugin"],
+    },
+    zip_safe=False,
+)

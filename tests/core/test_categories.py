@@ -1,0 +1,117 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from aam_core.categories import (
+    CategoricalColumnConfig,
+    CategoricalEncoder,
+    category_labels,
+    label_texts,
+)
+from aam_core.errors import InputError
+
+
+@pytest.fixture
+def metadata():
+    return pd.DataFrame(
+        {
+            "site": ["gut", "skin", np.nan, "gut", "oral"],
+            "course": [2.0, 10.0, 1.0, np.nan, 2.0],
+            "treated": [True, False, True, True, False],
+        },
+        index=list("abcde"),
+    )
+
+
+def encoder(metadata, columns=("site", "course"), **options):
+    return CategoricalEncoder.fit(metadata, columns, **{"embed_dim": 4} | options)
+
+
+def test_categories_count_from_one_in_sorted_order(metadata):
+    fitted = encoder(metadata)
+    found = fitted.transform(metadata, list("edcba"), "error", lambda sentence: None)
+    # site: gut 1, oral 2, skin 3; course as text: '1' 1, '10' 2, '2' 3
+    assert found.tolist() == [[2, 3], [1, 0], [0, 1], [3, 2], [1, 3]]
+    assert found.dtype == np.int64
+    assert fitted.get_cardinalities() == {"site": 4, "course": 4}
+    assert fitted.schema.columns[0] == CategoricalColumnConfig("site", 4, 4, False)
+
+
+def test_labels_are_those_of_the_file():
+    assert label_texts(pd.Series([1.0, 2.5, np.nan])).tolist()[:2] == ["1", "2.5"]
+    assert label_texts(pd.Series([True, False])).tolist() == ["True", "False"]
+    assert label_texts(pd.Series(["1.0", "x"])).tolist() == ["1.0", "x"]
+    assert label_texts(pd.Series([3, pd.NA], dtype="Int64")).tolist()[0] == "3"
+    assert label_texts(pd.Series([3, None, True], dtype=object)).isna().sum() == 1
+    assert label_texts(pd.Series([np.inf])).tolist() == ["inf"]
+
+
+def test_unknown_category_is_an_error_that_says_all(metadata):
+    fitted = encoder(metadata, ["site"])
+    metadata.loc[["b", "d"], "site"] = ["nose", "ear"]
+    with pytest.raises(InputError) as error:
+        fitted.transform(metadata, list("abcd"), "error", lambda sentence: None)
+    for part in ("'site'", "'ear', 'nose'", "'b', 'd'", "'gut', 'oral', 'skin'"):
+        assert part in str(error.value)
+    assert "unknown_categories to 'ignore'" in str(error.value)
+
+
+def test_unknown_category_can_be_ignored(metadata):
+    fitted, said = encoder(metadata, ["site"]), []
+    metadata.loc["b", "site"] = "nose"
+    found = fitted.transform(metadata, ["a", "b"], "ignore", said.append)
+    assert found.tolist() == [[1], [0]]
+    assert len(said) == 1
+    assert "'nose'" in said[0]
+    assert "'b'" in said[0]
+
+
+def test_missing_values_and_samples_are_index_zero_and_reported(metadata):
+    said = []
+    found = encoder(metadata, ["site"]).transform(
+        metadata, ["c", "nobody", "a"], "error", said.append
+    )
+    assert found.tolist() == [[0], [0], [1]]
+    assert len(said) == 1
+    assert "2 of 3 samples" in said[0]
+    assert "'c', 'nobody'" in said[0]
+
+
+def test_missing_value_of_a_required_column_is_an_error(metadata):
+    fitted = encoder(metadata, ["site"], required=True)
+    assert fitted.schema.columns[0].required
+    with pytest.raises(InputError, match=r"'site': 'c'.*required"):
+        fitted.transform(metadata, list("abc"), "ignore", lambda sentence: None)
+
+
+def test_missing_column_names_the_similar_ones(metadata):
+    fitted = encoder(metadata)
+    with pytest.raises(InputError, match="no column 'site'; they have 'sites', 'x'"):
+        fitted.transform(
+            pd.DataFrame({"x": [1], "sites": [2]}), [0], "error", lambda sentence: None
+        )
+    with pytest.raises(InputError, match="no column 'sit'; they have 'site'"):
+        encoder(metadata, ["sit"])
+    with pytest.raises(InputError, match="'site' is named twice"):
+        encoder(metadata, ["site", "site"])
+
+
+def test_column_without_values_is_refused(metadata):
+    with pytest.raises(InputError, match="'site' has no value"):
+        encoder(metadata.loc[["c"]], ["site"])
+
+
+def test_encoder_survives_json(metadata):
+    fitted = encoder(metadata, ["site", "course", "treated"], required=True)
+    again = CategoricalEncoder.from_dict(json.loads(json.dumps(fitted.to_dict())))
+    assert again == fitted
+
+
+def test_joined_labels(metadata):
+    said = []
+    labels = category_labels(metadata, ["site", "course"], list("abce"), said.append)
+    assert labels == ["gut|2", "skin|10", "", "oral|2"]
+    assert len(said) == 1
+    assert "1 of 4 samples" in said[0]

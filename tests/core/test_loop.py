@@ -1,0 +1,181 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from aam_core.config import OptimiserOptions, PretrainConfig
+from aam_core.errors import InputError
+from aam_core.loop import Objective, Stepper, fit, make_optimizer, make_scheduler
+
+CPU = torch.device("cpu")
+
+
+class Number:
+    """Stands for a batch: a tensor that can be moved."""
+
+    def __init__(self, value):
+        self.value = torch.tensor(float(value))
+
+    def to(self, device):
+        return self
+
+
+class Numbers(list):
+    """Stands for a loader with its sampler."""
+
+    def __init__(self, values):
+        super().__init__(map(Number, values))
+        self.sampler = type("Sampler", (), {"epoch": 0})()
+
+
+def weight(value=0.0):
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(model.weight, value)
+    return model
+
+
+def objective(model, scores, select="val_loss"):
+    scores = iter(scores)
+    return Objective(
+        model,
+        lambda b: (((model.weight - b.value) ** 2).sum(), {}),
+        lambda: {"val_loss": 1.0} | {select: next(scores)},
+        select=select,
+    )
+
+
+def run(model, batches, scores, select="val_loss", **options):
+    config = PretrainConfig(**options)
+    lines = []
+    result = fit(
+        objective(model, scores, select), batches, config, CPU, report=lines.append
+    )
+    return result, lines
+
+
+def test_best_epoch_is_kept_and_patience_ends_training():
+    scores = [3.0, 2.0, 2.5, 2.2, 2.1, 0.0]
+    result, lines = run(weight(), Numbers([1, 2]), scores, epochs=6, patience=3)
+    assert result.best_epoch == 2
+    assert len(result.history) == 5
+    assert "epoch 5" in lines[0]
+
+
+def test_best_state_is_a_copy_of_its_epoch():
+    seen = []
+    model = weight()
+    goal = objective(model, [])
+    scores = iter([1.0, 0.5, 0.9])
+
+    def validate():
+        seen.append(model.weight.item())
+        return {"val_loss": next(scores)}
+
+    goal.validate = validate
+    config = PretrainConfig(epochs=3, lr=0.1)
+    result = fit(goal, Numbers([1, 2]), config, CPU, report=print)
+    assert result.best_state["weight"].item() == seen[1] != seen[2]
+
+
+def test_higher_is_better_for_r2():
+    result, _ = run(weight(), Numbers([1]), [0.1, 0.7, 0.3], select="val_r2", epochs=3)
+    assert result.best_epoch == 2
+
+
+def test_nan_scores_are_never_better():
+    result, _ = run(
+        weight(), Numbers([1]), [math.nan, 0.7, math.nan], "val_r2", epochs=3
+    )
+    assert result.best_epoch == 2
+
+
+def test_accumulated_gradient_equals_one_large_batch():
+    steps = []
+    for values, group in (([1, 2, 3, 4], 4), ([2.5], 1)):
+        model = weight()
+        options = {"lr": 0.1, "optimizer": "sgd", "max_grad_norm": 0, "epochs": 1}
+        run(
+            model,
+            Numbers(values),
+            [1.0],
+            gradient_accumulation_steps=group,
+            weight_decay=0,
+            **options,
+        )
+        steps.append(model.weight.item())
+    assert steps[0] == pytest.approx(steps[1])
+    assert steps[0] != 0
+
+
+def test_incomplete_group_is_a_step_of_its_own():
+    model = weight()
+    config = PretrainConfig(gradient_accumulation_steps=2, epochs=1)
+    stepper = Stepper(model, Numbers([1, 2, 3]), config, CPU)
+    assert stepper.steps == 2
+
+
+def rates(config, steps):
+    optimizer = make_optimizer(weight(), config)
+    scheduler = make_scheduler(optimizer, config, steps)
+    found = []
+    for _ in range(steps):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return np.array(found)
+
+
+def test_warmup_cosine_reaches_the_peak_within_a_small_study():
+    """A 100-sample study: 10 batches, 100 epochs; the peer's never left warm-up."""
+    found = rates(OptimiserOptions(lr=1e-4), 1000)
+    assert found.max() == pytest.approx(1e-4)
+    assert found.argmax() == 100
+    assert found[0] < 2e-6
+    after = np.arange(900)
+    cosine = 1e-4 * (1 + np.cos(np.pi * after / 900)) / 2
+    np.testing.assert_allclose(found[100:], cosine, atol=1e-9)
+
+
+def test_warmup_longer_than_the_run_is_refused():
+    with pytest.raises(InputError, match=r"10,000.*only 740 steps"):
+        rates(OptimiserOptions(warmup_steps=10_000), 740)
+
+
+def test_weight_decay_spares_vectors():
+    model = nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2))
+    matrices, vectors = make_optimizer(model, OptimiserOptions()).param_groups
+    assert matrices["weight_decay"] == 0.01
+    assert vectors["weight_decay"] == 0
+    assert len(matrices["params"]) == 1
+    assert len(vectors["params"]) == 3
+
+
+def test_gradient_is_clipped():
+    moves = []
+    for norm in (0, 0.5):
+        model = weight()
+        options = {"optimizer": "sgd", "lr": 0.1, "warmup_steps": 0, "epochs": 1}
+        run(model, Numbers([100]), [1.0], max_grad_norm=norm, weight_decay=0, **options)
+        moves.append(model.weight.item())
+    assert moves == pytest.approx([20.0, 0.05])
+
+
+def test_infinite_loss_is_a_clear_error():
+    with pytest.raises(InputError, match="no longer a finite number"):
+        run(weight(), Numbers([math.inf]), [1.0], epochs=1)
+
+
+def test_tensorboard_has_the_documented_tags(tmp_path):
+    events = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator"
+    )
+    config = PretrainConfig(epochs=2)
+    goal = objective(weight(), [1.0, 2.0])
+    fit(goal, Numbers([1]), config, CPU, report=print, tensorboard=tmp_path)
+    found = events.EventAccumulator(str(tmp_path))
+    found.Reload()
+    tags = found.Tags()["scalars"]
+    assert {"train/total_loss", "val/loss", "lr"} <= set(tags)
+    assert [e.value for e in found.Scalars("val/loss")] == [1.0, 2.0]

@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.distance import pdist, squareform
+from sklearn.metrics import mean_pinball_loss
+
+from aam_core import losses
+from aam_core.config import TrainConfig
+
+
+def test_pairwise_distances_against_scipy():
+    points = torch.randn(7, 5, dtype=torch.float64)
+    expected = 1 - np.exp(-squareform(pdist(points.numpy())))
+    got = losses.pairwise_distances(points)
+    np.testing.assert_allclose(got, expected, atol=2e-4)
+    assert got.min() >= 0
+    assert got.max() < 1
+
+
+def test_pairwise_distances_of_equal_samples_have_a_finite_gradient():
+    points = torch.zeros(3, 4, requires_grad=True)
+    losses.pairwise_distances(points).sum().backward()
+    assert torch.isfinite(points.grad).all()
+
+
+def test_unifrac_loss_counts_each_pair_once():
+    out = {"position": torch.randn(4, 3)}
+    true = torch.rand(4, 4)
+    true = (true + true.T) / 2
+    predicted = losses.pairwise_distances(out["position"])
+    pairs = [(i, j) for i in range(4) for j in range(i + 1, 4)]
+    expected = np.mean([float(predicted[p] - true[p]) ** 2 for p in pairs])
+    assert float(losses.unifrac_loss(out, true)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_faith_pd_is_learned_from_values():
+    out = {"value": torch.tensor([1.0, 2.0])}
+    assert float(losses.unifrac_loss(out, torch.tensor([1.0, 4.0]))) == 2.0
+
+
+def test_pinball_loss_against_sklearn():
+    generator = np.random.default_rng(0)
+    true = generator.normal(size=(30, 1))
+    predicted = np.sort(generator.normal(size=(30, 1, 3)), axis=-1)
+    levels = (0.1, 0.5, 0.9)
+    expected = np.mean(
+        [
+            mean_pinball_loss(true[:, 0], predicted[:, 0, q], alpha=level)
+            for q, level in enumerate(levels)
+        ]
+    )
+    got = losses.pinball_loss(
+        torch.from_numpy(predicted), torch.from_numpy(true), torch.tensor(levels)
+    )
+    assert float(got) == pytest.approx(expected, rel=1e-6)
+
+
+def test_asymmetric_loss_by_hand():
+    predicted = torch.tensor([[3.0], [0.0]])
+    true = torch.tensor([[1.0], [4.0]])
+    assert (
+        float(losses.asymmetric_loss(predicted, true, 2.0, 0.5))
+        == (2 * 2 + 0.5 * 4) / 2
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("huber", 0.75), ("mse", 2.0), ("mae", 1.0)]
+)
+def test_target_losses_by_hand(name, expected):
+    loss = losses.target_loss(TrainConfig(metadata_column=("x",), loss_type=name))
+    got = loss(torch.tensor([[0.0], [1.0]]), torch.tensor([[0.0], [3.0]]))
+    assert float(got) == pytest.approx(expected)
+
+
+def test_class_weights_enter_the_loss():
+    config = TrainConfig(metadata_column=("x",), task="classification")
+    logits, classes = torch.tensor([[2.0, 0.0], [0.0, 0.0]]), torch.tensor([0, 1])
+    even = losses.target_loss(config)(logits, classes)
+    uneven = losses.target_loss(config, torch.tensor([1.0, 9.0]))(logits, classes)
+    first, second = np.log1p(np.exp(-2)), np.log(2)
+    assert float(even) == pytest.approx((first + second) / 2, rel=1e-5)
+    assert float(uneven) == pytest.approx((first + 9 * second) / 10, rel=1e-5)

@@ -1,0 +1,218 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from aam_core.study import prepare_study
+
+from aam_core.batches import BatchMaker, Masking
+from aam_core.config import Architecture, InputOptions
+from aam_core.model import Encoder, Transformer
+from aam_core.predictor import CategoricalFusion, HeadShape, SequencePredictor
+from tests import generate
+
+ARCH = Architecture(
+    embedding_dim=16,
+    attention_heads=2,
+    attention_layers=2,
+    nucleotide_patch=4,
+    max_bp=60,
+    dropout=0.1,
+    count_embedding=True,
+    count_embedding_method="add",
+)
+
+
+@pytest.fixture(scope="module")
+def study():
+    made = generate.study(samples=8)
+    # Sequences of different lengths, so that nucleotides are padded too.
+    sequences = {
+        name: text[: 40 + 3 * (i % 7)]
+        for i, (name, text) in enumerate(made.sequences.items())
+    }
+    return prepare_study(
+        made.table,
+        sequences,
+        InputOptions(rarefy_depth=300),
+        max_bp=60,
+        seed=0,
+        report=print,
+    )
+
+
+def batch_of(study, rows, **options):
+    options = {"token_limit": 100, "asv_sampling": "abundance"} | options
+    return BatchMaker(study, **options)[0, rows]
+
+
+def encoder(**changes):
+    torch.manual_seed(0)
+    return Encoder(dataclasses.replace(ARCH, **changes)).eval()
+
+
+def close(a, b, tolerance=1e-5):
+    torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("patch", [1, 4, 7])
+@pytest.mark.parametrize("method", ["add", "concat", "film"])
+def test_padding_and_company_do_not_change_a_sample(study, patch, method):
+    model = encoder(nucleotide_patch=patch, count_embedding_method=method)
+    with torch.no_grad():
+        together = model(batch_of(study, range(8)))["sample"]
+        alone = [model(batch_of(study, [row]))["sample"][0] for row in range(8)]
+        turned = model(batch_of(study, range(7, -1, -1)))["sample"]
+    assert batch_of(study, range(8)).ragged
+    close(together, torch.stack(alone))
+    close(turned.flip(0), together)
+
+
+def test_order_of_asvs_does_not_matter(study):
+    model = encoder()
+    batch = batch_of(study, [3])
+    turn = torch.randperm(batch.index_SA.shape[1])
+    turned = dataclasses.replace(
+        batch,
+        index_SA=batch.index_SA[:, turn],
+        abundance_SA=batch.abundance_SA[:, turn],
+    )
+    with torch.no_grad():
+        close(model(turned)["sample"], model(batch)["sample"])
+
+
+def test_deduplicated_batch_equals_encoding_every_slot(study):
+    """Each slot's own ASV, encoded alone and unpadded, gives the same sample."""
+    model = encoder()
+    batch = batch_of(study, range(5))
+    with torch.no_grad():
+        expected = model(batch)["sample"]
+        for row in range(5):
+            columns, counts = study.sample(row, 100, "abundance", None)
+            asvs = []
+            for tokens in study.tokens_FL[columns]:
+                tokens = torch.from_numpy(tokens[tokens != 0])[None]
+                hidden, _ = model.nucleotides.hidden(tokens, ragged=False)
+                asvs.append(model.nucleotides.pool(hidden))
+            single = dataclasses.replace(
+                batch_of(study, [row]),
+                index_SA=torch.arange(len(columns))[None],
+                abundance_SA=torch.from_numpy(counts / counts.sum()).float()[None],
+            )
+            got = model(single, torch.cat(asvs))["sample"][0]
+            close(got, expected[row])
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_chunks_do_not_change_the_result(study, size):
+    model = encoder()
+    with torch.no_grad():
+        whole = model(batch_of(study, range(8)))
+        masking = Masking(0.2)
+        close(
+            model(batch_of(study, range(8), chunk_size=size))["sample"], whole["sample"]
+        )
+        logits = model(batch_of(study, range(8), masking=masking))["nucleotides"]
+        pieces = model(batch_of(study, range(8), masking=masking, chunk_size=size))
+        close(pieces["nucleotides"], logits)
+
+
+def test_abundances_count(study):
+    batch = batch_of(study, [0])
+    even = torch.full_like(batch.abundance_SA, 1 / batch.abundance_SA.shape[1])
+    other = dataclasses.replace(batch, abundance_SA=even)
+    with torch.no_grad():
+        model = encoder()
+        assert (model(batch)["sample"] - model(other)["sample"]).abs().max() > 1e-3
+        without = encoder(count_embedding=False)
+        close(without(batch)["sample"], without(other)["sample"])
+
+
+def test_hidden_abundance_does_not_leak(study):
+    batch = batch_of(study, [0], masking=Masking(abundances=0.3))
+    changed = torch.where(batch.hidden_SA, 0.5, batch.abundance_SA)
+    with torch.no_grad():
+        model = encoder()
+        known = model(batch)["counts"]
+        close(model(dataclasses.replace(batch, abundance_SA=changed))["counts"], known)
+
+
+def test_layers_start_different():
+    torch.manual_seed(0)
+    stack = Transformer(16, 2, 3, 0.0)
+    first, second, third = (b.attention.qkv.weight for b in stack.blocks)
+    assert not torch.equal(first, second)
+    assert not torch.equal(second, third)
+
+
+def test_checkpointing_gives_the_same_gradient(study):
+    gradients = []
+    for on in (False, True):
+        model = encoder(dropout=0.0).train()
+        model.set_checkpointing(on)
+        model(batch_of(study, range(4)))["sample"].square().sum().backward()
+        gradients.append(model.nucleotides.embed.weight.grad)
+    close(*gradients)
+    assert gradients[0].abs().max() > 0
+
+
+def test_frozen_encoder_has_no_dropout_and_no_gradient(study):
+    model = SequencePredictor(encoder(), HeadShape(outputs=1), freeze_base=True)
+    model.train()
+    batch = batch_of(study, range(4))
+    states = [model.base(batch)["states"] for _ in range(2)]
+    assert torch.equal(*states)
+    assert model.target.training
+    model(batch)["target"].sum().backward()
+    assert all(p.grad is None for p in model.base.parameters())
+    assert model.head.weight.grad.abs().max() > 0
+
+
+def test_quantiles_never_cross(study):
+    model = SequencePredictor(encoder(), HeadShape(outputs=2, quantiles=5))
+    torch.nn.init.normal_(model.head.weight, std=3)
+    out = model(batch_of(study, range(8)))["target"]
+    assert out.shape == (8, 2, 5)
+    assert (out.diff(dim=-1) >= 0).all()
+
+
+@pytest.mark.parametrize("fusion", ["concat", "add"])
+def test_categories_change_the_prediction(study, fusion):
+    shape = HeadShape(outputs=1, cardinalities=(3, 4), categorical_fusion=fusion)
+    model = SequencePredictor(encoder(), shape).eval()
+    torch.nn.init.normal_(model.head.weight)
+    first = np.tile([[1, 2]], (8, 1))
+    second = np.tile([[2, 2]], (8, 1))
+    with torch.no_grad():
+        a, b = (
+            model(batch_of(study, range(4), categories_NK=c))["target"]
+            for c in (first, second)
+        )
+    assert (a - b).abs().min() > 1e-4
+
+
+def test_unknown_category_is_learned_in_training():
+    torch.manual_seed(0)
+    fusion = CategoricalFusion(8, HeadShape(outputs=1, cardinalities=(3,))).train()
+    categories = torch.ones(200, 1, dtype=torch.long)
+    fusion(torch.zeros(200, 8), categories).sum().backward()
+    unknown, known, never = fusion.embeddings[0].weight.grad.abs().sum(1)
+    assert unknown > 0
+    assert known > unknown
+    assert never == 0
+
+
+def test_bf16_computes_in_bf16(study):
+    model = encoder()
+    seen = []
+    hook = (
+        model.sample.blocks[0]
+        .mlp[0]
+        .register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    )
+    with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
+        low = model(batch_of(study, range(4)))["sample"].float()
+    hook.remove()
+    assert seen == [torch.bfloat16]
+    with torch.no_grad():
+        close(low, model(batch_of(study, range(4)))["sample"], tolerance=0.1)

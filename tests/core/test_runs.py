@@ -1,0 +1,375 @@
+"""Pre-training, training and prediction, end to end on a small study."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from skbio.diversity.beta import unweighted_unifrac
+
+from aam_core import checkpoint
+from aam_core.baseline import rf_baseline
+from aam_core.config import ForestConfig, PredictConfig, PretrainConfig, TrainConfig
+from aam_core.errors import InputError
+from aam_core.loading import load_encoder, load_model
+from aam_core.predict import predict
+from aam_core.pretrain import pretrain
+from aam_core.table import FeatureTable
+from aam_core.train import train
+from tests import generate
+
+SMALL = {
+    "embedding_dim": 16,
+    "attention_heads": 2,
+    "attention_layers": 1,
+    "nucleotide_patch": 4,
+    "max_bp": 60,
+    "rarefy_depth": 300,
+    "lr": 3e-3,
+    "device": "cpu",
+}
+QUIET = {"report": lambda line: None}
+
+
+@pytest.fixture(scope="module")
+def made():
+    return generate.study(samples=32)
+
+
+def shared(made):
+    return {"table": made.table, "sequences": made.sequences}
+
+
+@pytest.fixture(scope="module")
+def encoder(made, tmp_path_factory):
+    output = tmp_path_factory.mktemp("encoder") / "best"
+    config = PretrainConfig(**SMALL, epochs=12)
+    pretrain(config, output, **shared(made), phylogeny=made.phylogeny, **QUIET)
+    return output
+
+
+def config_of(task="regression", **changes):
+    column = "value" if task == "regression" else "kind"
+    options = SMALL | {"epochs": 3, "task": task, "metadata_column": (column,)}
+    return TrainConfig(**options | changes)
+
+
+def test_pretraining_learns_distances_and_nucleotides(encoder):
+    checkpoint.check_layout(encoder, "max")
+    history = checkpoint.read_history(encoder)
+    assert history["val_unifrac_r"].iloc[-1] > 0.5
+    for loss in ("train_unifrac_loss", "val_unifrac_loss", "val_nuc_loss"):
+        assert history[loss].iloc[-1] < 0.9 * history[loss].iloc[0], loss
+    assert history["val_nuc_loss"].iloc[-1] < np.log(4)
+    config = checkpoint.read_config(encoder)
+    split = config["split"]
+    assert not set(split["training"]) & set(split["validation"])
+    assert len(split["training"]) + len(split["validation"]) == 32
+    assert config["best_epoch"] == history["val_loss"].idxmin() + 1
+
+
+def test_the_same_seed_gives_the_same_encoder(made, tmp_path):
+    states = []
+    for name, table in (("a", made.table), ("b", turned(made.table))):
+        config = PretrainConfig(**SMALL, epochs=2)
+        inputs = {"table": table, "sequences": made.sequences}
+        pretrain(config, tmp_path / name, **inputs, phylogeny=made.phylogeny, **QUIET)
+        states.append((tmp_path / name / checkpoint.WEIGHTS).read_bytes())
+    assert states[0] == states[1]
+
+
+def turned(table: FeatureTable) -> FeatureTable:
+    """The table with its samples and features in another order."""
+    generator = np.random.default_rng(5)
+    rows = generator.permutation(table.shape[0])
+    return table.take_samples(rows).take_features(generator.permutation(table.shape[1]))
+
+
+def test_matrix_and_tree_learn_the_same(made, tmp_path):
+    """A matrix of scikit-bio's UniFrac gives the losses that the tree gives."""
+    table = made.table.rarefy(300, 42, lambda line: None)
+    counts = table.counts.toarray()
+    square = np.zeros((len(counts), len(counts)))
+    for i, j in itertools.combinations(range(len(counts)), 2):
+        square[i, j] = square[j, i] = unweighted_unifrac(
+            counts[i], counts[j], list(table.feature_ids), made.tree
+        )
+    config = PretrainConfig(**SMALL | {"rarefy_depth": 0}, epochs=1)
+    inputs = {"table": table, "sequences": made.sequences} | QUIET
+    pretrain(config, tmp_path / "tree", **inputs, phylogeny=made.phylogeny)
+    pretrain(
+        config,
+        tmp_path / "matrix",
+        **inputs,
+        distances=(list(table.sample_ids), square),
+    )
+    first, second = (
+        checkpoint.read_history(tmp_path / name) for name in ("tree", "matrix")
+    )
+    pd.testing.assert_frame_equal(first, second, rtol=1e-3)
+
+
+def test_faith_pd_and_counts_are_learned(made, tmp_path):
+    config = PretrainConfig(
+        **SMALL, epochs=6, unifrac_metric="faith_pd", count_prediction=True
+    )
+    pretrain(config, tmp_path / "e", **shared(made), phylogeny=made.phylogeny, **QUIET)
+    history = checkpoint.read_history(tmp_path / "e")
+    for loss in ("unifrac_loss", "count_loss"):
+        train_loss = history[f"train_{loss}"]
+        assert train_loss.iloc[-1] < 0.8 * train_loss.iloc[0]
+        assert np.isfinite(history[f"val_{loss}"]).all()
+
+
+def test_distances_above_one_are_scaled(made, tmp_path):
+    generator = np.random.default_rng(0)
+    square = generator.uniform(5, 50, (32, 32))
+    square = np.triu(square, 1) + np.triu(square, 1).T
+    config = PretrainConfig(**SMALL, epochs=1)
+    distances = (list(made.table.sample_ids), square)
+    pretrain(config, tmp_path / "e", **shared(made), distances=distances, **QUIET)
+    saved = checkpoint.read_config(tmp_path / "e")
+    rows = [list(made.table.sample_ids).index(i) for i in saved["split"]["training"]]
+    assert saved["distance"]["scale"] == pytest.approx(square[rows][:, rows].max())
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("task", ["regression", "classification"])
+def test_train_then_predict(made, encoder, tmp_path, task, frozen):
+    """`predict` gives for the validation samples exactly what `train` returned."""
+    config = config_of(task, freeze_base=frozen)
+    validation = train(
+        config,
+        tmp_path / "m",
+        **shared(made),
+        metadata=made.metadata,
+        encoder=encoder,
+        **QUIET,
+    )
+    checkpoint.check_layout(tmp_path / "m", "max")
+    found = predict(PredictConfig(), tmp_path / "m", **shared(made), **QUIET)
+    assert list(found.predictions.index) == list(made.table.sample_ids)
+    same = found.predictions.loc[validation.index]
+    if task == "regression":
+        np.testing.assert_allclose(same, validation, rtol=1e-4)
+    else:
+        assert same.equals(validation)
+        np.testing.assert_allclose(found.details.sum(axis=1), 1)
+    if frozen:
+        kept = load_model(tmp_path / "m").base.state_dict()
+        for name, tensor in load_encoder(encoder).state_dict().items():
+            assert torch.equal(kept[name], tensor), name
+
+
+def test_a_trained_model_beats_the_mean(made, tmp_path):
+    """The signal of the generated study is found from scratch."""
+    made = generate.study(samples=80, seed=1)
+    config = config_of(epochs=40, lr=3e-3, patience=40, nuc_penalty=0.0)
+    found = train(
+        config, tmp_path / "m", **shared(made), metadata=made.metadata, **QUIET
+    )
+    true = made.metadata.loc[found.index, "value"]
+    error = ((true - found["value"]) ** 2).mean()
+    assert error < 0.5 * true.var(ddof=0)
+
+
+def test_predictions_do_not_depend_on_order_or_company(made, tmp_path):
+    train(config_of(), tmp_path / "m", **shared(made), metadata=made.metadata, **QUIET)
+
+    def values(table):
+        inputs = {"table": table, "sequences": made.sequences}
+        found = predict(PredictConfig(batch_size=5), tmp_path / "m", **inputs, **QUIET)
+        return found.predictions["value"]
+
+    whole = values(made.table)
+    other = values(turned(made.table))
+    np.testing.assert_allclose(other.loc[whole.index], whole, rtol=1e-5)
+    single = values(made.table.take_samples([7]))
+    np.testing.assert_allclose(single, whole.iloc[[7]], rtol=1e-5)
+
+
+def test_sequences_as_ids_and_hashed_ids_are_the_same(made, tmp_path):
+    plain = dataclasses.replace(
+        made.table,
+        feature_ids=np.array(
+            [made.sequences[i] for i in made.table.feature_ids], dtype=object
+        ),
+    )
+    config = config_of(rarefy_depth=0)
+    a = train(config, tmp_path / "a", **shared(made), metadata=made.metadata, **QUIET)
+    b = train(config, tmp_path / "b", table=plain, metadata=made.metadata, **QUIET)
+    pd.testing.assert_frame_equal(a, b)
+
+
+def test_validation_samples_leave_no_trace_in_the_model(made, tmp_path):
+    """Other targets and categories of validation samples change no weight."""
+    config = config_of(categorical_columns=("site",), best_metric="val_loss", epochs=1)
+    train(config, tmp_path / "a", **shared(made), metadata=made.metadata, **QUIET)
+    changed = made.metadata.copy()
+    held_out = checkpoint.read_config(tmp_path / "a")["split"]["validation"]
+    changed.loc[held_out, "value"] = np.arange(len(held_out)) + 1000.0
+    changed.loc[held_out, "site"] = "elsewhere"
+    train(config, tmp_path / "b", **shared(made), metadata=changed, **QUIET)
+    a, b = ((tmp_path / n / checkpoint.WEIGHTS).read_bytes() for n in "ab")
+    assert a == b
+
+
+def test_covariates_are_used_and_checked_at_prediction(made, tmp_path):
+    config = config_of(categorical_columns=("site",))
+    inputs = shared(made)
+    train(config, tmp_path / "m", **inputs, metadata=made.metadata, **QUIET)
+    with pytest.raises(InputError, match="site"):
+        predict(PredictConfig(), tmp_path / "m", **inputs, **QUIET)
+    strange = made.metadata.assign(site="moon")
+    with pytest.raises(InputError, match=r"'moon'.*unknown_categories"):
+        predict(PredictConfig(), tmp_path / "m", **inputs, metadata=strange, **QUIET)
+    lines = []
+    ignoring = PredictConfig(unknown_categories="ignore")
+    predict(ignoring, tmp_path / "m", **inputs, metadata=strange, report=lines.append)
+    assert any("moon" in line for line in lines)
+
+
+def test_quantiles_and_several_targets(made, tmp_path):
+    metadata = made.metadata.assign(double=2 * made.metadata["value"] + 5)
+    config = config_of(metadata_column=("value", "double"), loss_type="quantile")
+    found = train(config, tmp_path / "m", **shared(made), metadata=metadata, **QUIET)
+    assert list(found.columns) == ["value", "double"]
+    details = predict(PredictConfig(), tmp_path / "m", **shared(made), **QUIET).details
+    for name in ("value", "double"):
+        levels = details[[f"{name}_quantile_{q}" for q in (0.1, 0.5, 0.9)]].to_numpy()
+        assert (np.diff(levels) >= 0).all()
+        np.testing.assert_allclose(levels[:, 1], details[name])
+
+
+def test_forest_uses_exactly_the_models_split(made, tmp_path):
+    train(config_of(), tmp_path / "m", **shared(made), metadata=made.metadata, **QUIET)
+    split = checkpoint.read_config(tmp_path / "m")["split"]
+    config = ForestConfig(
+        metadata_column=("value",), rarefy_depth=300, n_estimators=20, n_jobs=1
+    )
+    found = rf_baseline(
+        config,
+        table=made.table,
+        metadata=made.metadata,
+        training=split["training"],
+        **QUIET,
+    )
+    assert set(found.predictions.index) == set(split["validation"])
+
+
+def bad(made, match, function=train, **changes):
+    """The run is refused with a message, and leaves nothing behind."""
+    arguments = shared(made) | {"metadata": made.metadata} | changes
+    output = arguments.pop("tmp_path") / "refused"
+    config = arguments.pop("config", None)
+    if config is None:
+        config = config_of() if function is train else PretrainConfig(**SMALL, epochs=1)
+    with pytest.raises(InputError, match=match):
+        function(config, output, **arguments, **QUIET)
+    assert not output.exists()
+
+
+def test_hashed_ids_without_sequences(made, tmp_path):
+    bad(made, "asv000.*sequences", sequences=None, tmp_path=tmp_path)
+
+
+def test_features_without_sequence(made, tmp_path):
+    fewer = {k: v for k, v in made.sequences.items() if k != "asv003"}
+    bad(made, "'asv003'.*missing_features", sequences=fewer, tmp_path=tmp_path)
+    lines = []
+    train(
+        config_of(missing_features="drop"),
+        tmp_path / "m",
+        table=made.table,
+        sequences=fewer,
+        metadata=made.metadata,
+        report=lines.append,
+    )
+    assert any("asv003" in line for line in lines)
+
+
+def test_tree_that_lacks_tips(made, tmp_path):
+    smaller = made.tree.shear(list(made.sequences)[5:])
+    lacking = dataclasses.replace(made, tree=smaller).phylogeny
+    bad(made, "'asv000'.*tip", pretrain, phylogeny=lacking, tmp_path=tmp_path)
+
+
+def test_matrix_that_lacks_samples(made, tmp_path):
+    ids = list(made.table.sample_ids)[2:]
+    square = 1 - np.eye(len(ids))
+    bad(made, "'s00'", pretrain, distances=(ids, square), tmp_path=tmp_path)
+    config = PretrainConfig(**SMALL, epochs=1, missing_samples="ignore")
+    lines = []
+    pretrain(
+        config,
+        tmp_path / "e",
+        **shared(made),
+        distances=(ids, square),
+        report=lines.append,
+    )
+    assert any("s00" in line for line in lines)
+
+
+def test_tree_and_matrix_or_neither(made, tmp_path):
+    bad(made, "neither was", pretrain, tmp_path=tmp_path)
+    both = {
+        "phylogeny": made.phylogeny,
+        "distances": (list(made.table.sample_ids), 1 - np.eye(32)),
+    }
+    bad(made, "both were", pretrain, **both, tmp_path=tmp_path)
+    bad(made, "Both", train, **both, tmp_path=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("columns", "match"),
+    [
+        ({"value": None}, "value"),
+        ({"value": "text"}, "value"),
+        ({"value": 3.0}, "value"),
+    ],
+)
+def test_target_missing_not_numeric_or_constant(made, tmp_path, columns, match):
+    metadata = made.metadata.assign(**columns)
+    if columns["value"] is None:
+        metadata = made.metadata.drop(columns="value")
+    bad(made, match, metadata=metadata, tmp_path=tmp_path)
+
+
+def test_too_few_samples(made, tmp_path):
+    one = made.table.take_samples([0])
+    bad(made, "least two", table=one, tmp_path=tmp_path)
+    bad(made, "least", pretrain, table=one, phylogeny=made.phylogeny, tmp_path=tmp_path)
+
+
+def test_depth_that_no_sample_has(made, tmp_path):
+    bad(made, "400", config=config_of(rarefy_depth=10_000), tmp_path=tmp_path)
+
+
+def test_frozen_base_needs_an_encoder(made, tmp_path):
+    bad(
+        made,
+        "needs a pre-trained",
+        config=config_of(freeze_base=True),
+        tmp_path=tmp_path,
+    )
+
+
+def test_option_that_contradicts_the_encoder(made, encoder, tmp_path):
+    config = config_of(embedding_dim=32)
+    bad(
+        made,
+        "the pre-trained encoder has 16",
+        config=config,
+        encoder=encoder,
+        tmp_path=tmp_path,
+    )
+
+
+def test_results_are_not_overwritten(made, encoder):
+    config = PretrainConfig(**SMALL, epochs=1)
+    before = (encoder / checkpoint.WEIGHTS).read_bytes()
+    with pytest.raises(InputError, match="not empty"):
+        pretrain(config, encoder, **shared(made), phylogeny=made.phylogeny, **QUIET)
+    assert (encoder / checkpoint.WEIGHTS).read_bytes() == before

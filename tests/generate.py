@@ -1,0 +1,91 @@
+"""Small studies with a known signal, for tests."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import skbio
+from aam_core.table import FeatureTable
+from scipy import sparse
+
+from aam_core.phylogeny import Phylogeny
+
+LETTERS = np.array(list("ACGT"))
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A feature table with sequences, a tree and metadata."""
+
+    table: FeatureTable
+    sequences: dict[str, str]
+    tree: skbio.TreeNode
+    metadata: pd.DataFrame
+
+    @property
+    def phylogeny(self) -> Phylogeny:
+        return Phylogeny.from_skbio(self.tree)
+
+
+def random_tree(
+    tips: list[str], generator: np.random.Generator
+) -> tuple[skbio.TreeNode, dict[str, np.ndarray]]:
+    """A rooted binary tree, and one trait per tip that evolves along it."""
+    root = skbio.TreeNode()
+    leaves = [(root, generator.integers(0, 4, 60))]
+    while len(leaves) < len(tips):
+        node, sequence = leaves.pop(generator.integers(len(leaves)))
+        for _ in range(2):
+            length = generator.uniform(0.05, 0.3)
+            child = skbio.TreeNode(length=length)
+            node.append(child)
+            mutated = sequence.copy()
+            sites = generator.random(len(sequence)) < length / 2
+            mutated[sites] = generator.integers(0, 4, sites.sum())
+            leaves.append((child, mutated))
+    traits = {}
+    for name, (node, sequence) in zip(tips, leaves, strict=True):
+        node.name = name
+        traits[name] = sequence
+    return root, traits
+
+
+def study(samples: int = 24, features: int = 40, seed: int = 0) -> Generated:
+    """A study in which one clade's abundance sets the column `value`.
+
+    Metadata: `value` (numeric), `kind` (two classes: value above its median),
+    `site` (categorical, unrelated), `subject` (pairs of samples).
+    """
+    generator = np.random.default_rng(seed)
+    names = [f"asv{i:03d}" for i in range(features)]
+    tree, traits = random_tree(names, generator)
+    sequences = {name: "".join(LETTERS[traits[name]]) for name in names}
+    clade = {
+        t.name for t in max(tree.children, key=lambda c: c.count(tips=True)).tips()
+    }
+    inside = np.array([name in clade for name in names])
+    share = generator.uniform(0.1, 0.9, samples)
+    counts = np.zeros((samples, features), dtype=np.int64)
+    for row in range(samples):
+        weights = generator.exponential(size=features) * (
+            generator.random(features) < 0.6
+        )
+        weights[inside] *= share[row] / max(weights[inside].sum(), 1e-9)
+        weights[~inside] *= (1 - share[row]) / max(weights[~inside].sum(), 1e-9)
+        counts[row] = generator.multinomial(400, weights / weights.sum())
+    ids = [f"s{i:02d}" for i in range(samples)]
+    table = FeatureTable(
+        sparse.csr_matrix(counts),
+        np.array(ids, dtype=object),
+        np.array(names, dtype=object),
+    )
+    metadata = pd.DataFrame(
+        {
+            "value": 10 * share,
+            "kind": np.where(share > np.median(share), "high", "low"),
+            "site": generator.choice(["gut", "skin", "soil"], samples),
+            "subject": [f"p{i // 2}" for i in range(samples)],
+        },
+        index=pd.Index(ids, name="id"),
+    )
+    return Generated(table, sequences, tree, metadata)

@@ -1,0 +1,107 @@
+"""What the plugin registers, and what it imports."""
+
+import subprocess
+import sys
+
+import pytest
+from q2_types.sample_data import SampleData
+from qiime2.plugin.testing import TestPluginBase
+from qiime2.plugins import aam
+
+from q2_aam._formats import (
+    AAMEncoderDirectoryFormat,
+    AAMModelDirectoryFormat,
+    RegressionDetailsDirectoryFormat,
+)
+from q2_aam._types import (
+    AAMEncoder,
+    AAMModel,
+    Classification,
+    Regression,
+    RegressionDetails,
+)
+from q2_aam.plugin_setup import citations, plugin
+
+
+class RegistrationTests(TestPluginBase):
+    package = "q2_aam"
+
+    def test_types(self):
+        for kind in (
+            AAMEncoder,
+            AAMModel,
+            Regression,
+            Classification,
+            RegressionDetails,
+        ):
+            self.assertRegisteredSemanticType(kind)
+
+    def test_formats_of_types(self):
+        for kind, fmt in (
+            (AAMEncoder, AAMEncoderDirectoryFormat),
+            (AAMModel[Regression | Classification], AAMModelDirectoryFormat),
+            (SampleData[RegressionDetails], RegressionDetailsDirectoryFormat),
+        ):
+            self.assertSemanticTypeRegisteredToFormat(kind, fmt)
+
+    def test_examples_run(self):
+        self.execute_examples()
+
+
+@pytest.mark.parametrize("action", plugin.actions.values(), ids=lambda a: a.id)
+def test_everything_is_described(action):
+    signature = action.signature
+    parts = signature.inputs | signature.parameters | signature.outputs
+    assert [name for name, spec in parts.items() if not spec.has_description()] == []
+    assert action.description
+    assert action.citations
+    assert action.examples
+
+
+def test_every_citation_is_used():
+    used = [c for action in plugin.actions.values() for c in action.citations]
+    used += plugin.citations
+    assert {c.fields["title"] for c in used} == {
+        c.fields["title"] for c in citations.values()
+    }
+
+
+def test_actions_show_their_own_source():
+    source = aam.actions.predict.source
+    assert "def predict(" in source
+    assert "as_predictions(result.predictions)" in source
+
+
+def modules_after(statement):
+    code = f"{statement}\nimport sys\nprint(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(done.stdout.split())
+
+
+def test_registration_imports_no_torch():
+    loaded = modules_after("import q2_aam.plugin_setup")
+    assert "q2_aam._train" in loaded
+    others = modules_after("import q2_sample_classifier.plugin_setup")
+    assert "torch" not in loaded - others  # some versions of scikit-bio import it
+    ours = {name for name in loaded if name.startswith("aam_core.")}
+    light = {"checkpoint", "config", "errors", "options"}
+    assert ours <= {f"aam_core.{name}" for name in light}
+
+
+def test_engine_never_imports_qiime2():
+    loaded = modules_after(
+        "import importlib, pkgutil, aam_core\n"
+        "for module in pkgutil.walk_packages(aam_core.__path__, 'aam_core.'):\n"
+        "    if not module.name.endswith('__main__'):\n"
+        "        importlib.import_module(module.name)\n"
+    )
+    assert {"aam_core.train", "torch"} <= loaded
+    roots = {name.partition(".")[0] for name in loaded}
+    assert {
+        r for r in roots if r in ("qiime2", "rachis") or r.startswith("q2")
+    } == set()

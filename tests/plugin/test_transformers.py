@@ -1,0 +1,89 @@
+"""What a person or another plugin sees of an artifact."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import qiime2
+from qiime2.plugin.util import transform
+
+from q2_aam._formats import (
+    AAMConfigFormat,
+    AAMHistoryFormat,
+    RegressionDetailsFormat,
+)
+
+
+def file_of(fmt, text):
+    made = fmt()
+    with made.open() as handle:
+        handle.write(text)
+    return made
+
+
+@pytest.fixture
+def history():
+    return file_of(
+        AAMHistoryFormat, "epoch\tlr\tval_loss\n1\t0.1\t3.5\n2\t0.05\t\n3\t0.01\tinf\n"
+    )
+
+
+def test_history_as_metadata(history):
+    metadata = transform(history, to_type=qiime2.Metadata)
+    assert list(metadata.ids) == ["epoch 1", "epoch 2", "epoch 3"]
+    assert {c.type for c in metadata.columns.values()} == {"numeric"}
+    seen = metadata.to_dataframe()["val_loss"]
+    np.testing.assert_array_equal(seen, [3.5, np.nan, np.nan])
+
+
+def test_history_as_frame(history):
+    frame = transform(history, to_type=pd.DataFrame)
+    assert frame["epoch"].tolist() == [1, 2, 3]
+    assert frame["lr"].tolist() == [0.1, 0.05, 0.01]
+
+
+def test_config_as_metadata_and_dict():
+    config = {
+        "schema": 1,
+        "kind": "encoder",
+        "task": None,
+        "software": {},
+        "options": {},
+        "architecture": {"dropout": 0.1, "more": {"deep": True}},
+        "split": {"training": ["S1", "S2"], "validation": []},
+    }
+    fmt = file_of(AAMConfigFormat, json.dumps(config))
+    assert transform(fmt, to_type=dict) == config
+    metadata = transform(fmt, to_type=qiime2.Metadata)
+    values = metadata.get_column("value").to_series()
+    assert values.dropna().to_dict() == {
+        "schema": "1",
+        "kind": "encoder",
+        "architecture.dropout": "0.1",
+        "architecture.more.deep": "True",
+        "split.training": "S1, S2",
+    }
+    assert set(values.index[values.isna()]) == {"task", "split.validation"}
+
+
+def test_artifacts_as_metadata_and_dict(encoder, classification):
+    for artifact, kind in ((encoder, "encoder"), (classification.model, "model")):
+        history = artifact.view(qiime2.Metadata)
+        assert list(history.ids) == ["epoch 1", "epoch 2"]
+        config = artifact.view(dict)
+        assert config["kind"] == kind
+        assert config["architecture"]["embedding_dim"] == 8
+
+
+def test_details_keep_their_ids_and_numbers():
+    details = pd.DataFrame(
+        {"ph": [6.5, 1 / 3], "ph lower": [6.0, np.nan]}, index=["007", "1e3"]
+    )
+    fmt = transform(details, to_type=RegressionDetailsFormat)
+    fmt.validate("max")
+    seen = transform(fmt, to_type=pd.DataFrame)
+    pd.testing.assert_frame_equal(seen, details.rename_axis("id"))
+    metadata = transform(fmt, to_type=qiime2.Metadata)
+    assert metadata.ids == ("007", "1e3")
+    assert metadata.get_column("ph").to_series().tolist() == [6.5, 1 / 3]
