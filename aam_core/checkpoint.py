@@ -157,18 +157,19 @@ def read_history(directory: Path | str) -> pd.DataFrame:
 
 
 def read_header(path: Path | str) -> dict[str, Any]:
-    """The header of a safetensors file: dtype and shape by tensor name."""
+    """The header of a safetensors file: the shape by tensor name."""
     size = Path(path).stat().st_size
     with open(path, "rb") as handle:
         length = int.from_bytes(handle.read(8), "little")
         if size < 8 or not 2 <= length <= min(size - 8, LARGEST_HEADER):
             raise InputError(f"{path} is not a safetensors file, or it was cut off.")
         try:
-            header = json.loads(handle.read(length))
-        except (json.JSONDecodeError, UnicodeDecodeError):
+            header = dict(json.loads(handle.read(length)))
+            header.pop("__metadata__", None)
+            end = max((int(s["data_offsets"][1]) for s in header.values()), default=0)
+            header = {name: {"shape": s["shape"]} for name, s in header.items()}
+        except (ValueError, TypeError, LookupError):
             raise InputError(f"{path} has no readable safetensors header.") from None
-    header.pop("__metadata__", None)
-    end = max((spec["data_offsets"][1] for spec in header.values()), default=0)
     if 8 + length + end != size:
         raise InputError(
             f"{path} should have {8 + length + end:,} bytes, not {size:,}."

@@ -129,6 +129,15 @@ def distance_options(function: Callable) -> Callable:
     )(function)
 
 
+def encoder_option(function: Callable) -> Callable:
+    """A pre-trained encoder to start from."""
+    return click.option(
+        "--pretrained-encoder",
+        type=DIRECTORY,
+        help="Encoder to start from: what pretrain wrote.",
+    )(function)
+
+
 def output_options(function: Callable) -> Callable:
     """Where a run writes."""
     function = click.option(
@@ -149,6 +158,7 @@ def main() -> None:
 @table_options
 @distance_options
 @click.option("--metadata", type=FILE, help="Sample metadata, for --group-column.")
+@encoder_option
 @output_options
 @configured("pretrain")
 def pretrain(
@@ -165,6 +175,7 @@ def pretrain(
                 folder / BEST,
                 **read_inputs(table, sequences, given["tree"], given["unifrac_matrix"]),
                 metadata=read_metadata(metadata),
+                encoder=encoder_folder(given["pretrained_encoder"]),
                 tensorboard=folder / "tensorboard",
             )
             write_lists(folder)
@@ -174,11 +185,7 @@ def pretrain(
 @table_options
 @click.option("--metadata", required=True, type=FILE, help="Sample metadata (TSV).")
 @distance_options
-@click.option(
-    "--pretrained-encoder",
-    type=DIRECTORY,
-    help="What pretrain wrote (its checkpoints/best_model).",
-)
+@encoder_option
 @output_options
 @click.option("--classifier", is_flag=True, help="Predict classes, not numbers.")
 @configured("train", "task")

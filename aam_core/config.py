@@ -474,7 +474,7 @@ class ForestOptions(Options):
             number = 0.0
         if 0 < number < 1 or ("." in text and number == 1):
             return number
-        if number >= 1 and number == int(number):
+        if number >= 1 and number.is_integer():
             return int(number)
         raise InputError(
             f"max_features is {text!r}; allowed are sqrt, log2, a share of the "

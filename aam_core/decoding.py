@@ -83,7 +83,7 @@ class Decoder:
         point = self.point(raw, groups)
         table = {}
         for t, name in enumerate(self.columns):
-            table[name] = point[:, t]
+            table[f"{name}_predicted"] = point[:, t]
             for q, level in enumerate(self.quantiles):
                 values = self.scaler.inverse(raw, groups)[:, t, q]
                 table[f"{name}_quantile_{level:g}"] = values

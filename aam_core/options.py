@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import types
 import typing
 from collections.abc import Callable
@@ -76,19 +77,25 @@ class OptionSpec:
 
     def check(self, value: Any) -> Any:
         """Return `value` in the option's type, or raise `InputError`."""
-        if value is None or (self.many and len(value) == 0):
+        if value is None or (self.many and value in ("", (), [])):
             if self.optional or self.many:
                 return () if self.many else None
             raise InputError(f"{self.name} needs a value ({self.range_text}).")
         if self.many:
             values = value.split(",") if isinstance(value, str) else value
+            if not isinstance(values, list | tuple):
+                raise InputError(f"{self.name} is {value!r}, but must be a list.")
+            if "" in [v.strip() for v in values if isinstance(v, str)]:
+                raise InputError(
+                    f"{self.name} is {value!r}: one of its values is empty."
+                )
             return tuple(self._check_one(v) for v in values)
         return self._check_one(value)
 
     def _check_one(self, value: Any) -> Any:
         try:
             value = _convert(value, self.type)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise InputError(
                 f"{self.name} is {value!r}, but must be of type {self.type.__name__}."
             ) from None
@@ -121,7 +128,7 @@ def _convert(value: Any, to: type) -> Any:
     number = to(value)
     if isinstance(value, float) and number != value:
         raise ValueError
-    if number != number:
+    if not math.isfinite(number):
         raise ValueError
     return number
 

@@ -15,7 +15,13 @@ from torch import Tensor
 from aam_core import checkpoint
 from aam_core.batches import Batch, BatchMaker, Masking, RowBatches, loader
 from aam_core.calibrate import calibrate_asvs, calibrate_samples, first_rows
-from aam_core.config import LossOptions, PretrainConfig, resolve_architecture
+from aam_core.config import (
+    Architecture,
+    LossOptions,
+    ModelOptions,
+    PretrainConfig,
+    resolve_architecture,
+)
 from aam_core.device import choose_device
 from aam_core.errors import InputError
 from aam_core.inference import AsvTable, encode_table, masked_nucleotides, outputs
@@ -30,6 +36,7 @@ from aam_core.inputs import (
     prepare_inputs,
     split_rows,
 )
+from aam_core.loading import architecture, load_encoder, read_kind
 from aam_core.loop import Fit, Objective, fit
 from aam_core.losses import (
     count_loss,
@@ -56,6 +63,7 @@ def pretrain(
     phylogeny: Phylogeny | None = None,
     distances: Matrix | None = None,
     metadata: pd.DataFrame | None = None,
+    encoder: Path | None = None,
     report: Report = logger.info,
     tensorboard: Path | None = None,
 ) -> None:
@@ -77,6 +85,8 @@ def pretrain(
         Sample ids and the square matrix of the distances between them.
     metadata : pandas.DataFrame, optional
         Sample metadata, for `group_column`.
+    encoder : Path, optional
+        An earlier encoder whose weights are the start.
     report : callable
         Takes sentences for the user.
     tensorboard : Path, optional
@@ -96,7 +106,7 @@ def pretrain(
             "Pre-training needs a phylogeny, or else a distance matrix, but "
             f"{both} given: pass one of them."
         )
-    arch = resolve_architecture(config)
+    arch = resolve_from(config, encoder)
     inputs = prepare_inputs(
         config,
         table=table,
@@ -113,10 +123,12 @@ def pretrain(
         inputs.study, config, metadata=metadata, least=2, report=log
     )
     torch.manual_seed(config.seed)
-    encoder = Encoder(arch).to(device)
-    describe(encoder, inputs, training, validation, device, log)
-    session = Session(config, encoder, inputs, training, validation, device)
-    session.calibrate()
+    model = Encoder(arch) if encoder is None else load_encoder(encoder, arch)
+    model.to(device)
+    describe(model, inputs, training, validation, device, log)
+    session = Session(config, model, inputs, training, validation, device)
+    if encoder is None:
+        session.calibrate()
     result = fit(
         session.objective(),
         session.batches(),
@@ -125,9 +137,16 @@ def pretrain(
         report=log,
         tensorboard=tensorboard,
     )
-    description = describe_run(config, encoder, inputs, training, validation, result)
+    description = describe_run(config, model, inputs, training, validation, result)
     description |= {"kind": "encoder", "task": None, "report": log.lines}
     checkpoint.save(output, description, result.best_state, result.history)
+
+
+def resolve_from(options: ModelOptions, encoder: Path | None) -> Architecture:
+    """The architecture that the options and an earlier encoder lead to."""
+    if encoder is None:
+        return resolve_architecture(options)
+    return resolve_architecture(options, architecture(read_kind(encoder, "encoder")))
 
 
 def describe(

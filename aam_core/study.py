@@ -136,7 +136,9 @@ def prepare_study(
         known = np.array([name in tips for name in table.feature_ids], dtype=bool)
         table = _leave_out(table, known, "tip in the phylogeny", tips, drop, report)
     table = _without_empty_samples(table, report)
-    table = table.rarefy(options.rarefy_depth, seed, report)
+    # By sequence, so that the ids, hashed or not, do not change the draw.
+    keys = _texts(table, sequences)
+    table = table.rarefy(options.rarefy_depth, seed, report, keys)
     table, ordered = _canonical(table, sequences)
     tokens_FL, cut = tokenise(ordered, table.feature_ids, max_bp)
     if cut:
@@ -192,16 +194,19 @@ def _without_empty_samples(table: FeatureTable, report: Report) -> FeatureTable:
     return table.take_samples(~empty)
 
 
+def _texts(table: FeatureTable, sequences: Mapping[str, str] | None) -> list[str]:
+    """The sequence of each feature, as upper-case DNA."""
+    found = match_sequences(table.feature_ids, sequences)
+    return [text.upper().replace("U", "T") for text in found]
+
+
 def _canonical(
     table: FeatureTable, sequences: Mapping[str, str] | None
 ) -> tuple[FeatureTable, list[str]]:
     """`table` in its canonical order, and the sequences in that order."""
-    found = match_sequences(table.feature_ids, sequences)
-
-    def key(i: int) -> tuple[str, str]:
-        return found[i].upper().replace("U", "T"), table.feature_ids[i]
-
-    order = sorted(range(len(found)), key=key)
+    texts = _texts(table, sequences)
+    pairs = list(zip(texts, table.feature_ids, strict=True))
+    order = sorted(range(len(pairs)), key=pairs.__getitem__)
     table = table.take_features(np.array(order))
     table = table.take_samples(np.argsort(table.sample_ids))
-    return table, [found[i] for i in order]
+    return table, [texts[i] for i in order]

@@ -152,7 +152,11 @@ class FeatureTable:
         return np.unique(self.counts.indices)
 
     def rarefy(
-        self, depth: int, seed: int, report: Callable[[str], None]
+        self,
+        depth: int,
+        seed: int,
+        report: Callable[[str], None],
+        keys: Sequence[str] | None = None,
     ) -> "FeatureTable":
         """Draw `depth` reads of each sample, without replacement.
 
@@ -167,6 +171,9 @@ class FeatureTable:
             Seed of the draws.
         report : callable
             Is told which samples have fewer reads and are left out.
+        keys : sequence of str, optional
+            A name of each feature, such as its sequence, that the draw goes by
+            instead of its id.
 
         Returns
         -------
@@ -193,8 +200,10 @@ class FeatureTable:
                 f"{len(shallow):,} of {len(deep):,} samples have fewer than {depth:,} "
                 f"reads (rarefy_depth) and are left out: {some(shallow)}."
             )
-        # Drawn in the order of the feature ids, so that the table's is no matter.
-        order = np.argsort(self.feature_ids)
+        # Drawn in the order of the keys, so that the table's is no matter.
+        names = self.feature_ids if keys is None else keys
+        pairs = list(zip(names, self.feature_ids, strict=True))
+        order = np.array(sorted(range(len(pairs)), key=pairs.__getitem__))
         drawn = self.take_samples(deep).take_features(order)._drawn(depth, seed)
         observed = drawn.observed_features()
         return drawn.take_features(observed[np.argsort(order[observed])])

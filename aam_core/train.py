@@ -18,7 +18,7 @@ from aam_core.calibrate import (
     calibrate_target,
     first_rows,
 )
-from aam_core.config import TrainConfig, resolve_architecture
+from aam_core.config import TrainConfig
 from aam_core.decoding import interval_half_widths
 from aam_core.device import choose_device
 from aam_core.errors import InputError
@@ -35,14 +35,20 @@ from aam_core.inputs import (
     split_rows,
 )
 from aam_core.labels import Labels, fit_labels, without_new_classes
-from aam_core.loading import architecture, load_encoder, read_kind
+from aam_core.loading import load_encoder
 from aam_core.loop import Objective, fit
 from aam_core.losses import self_supervised_losses, target_loss, weighted_total
 from aam_core.metrics import classification_metrics, regression_metrics
 from aam_core.model import Encoder
 from aam_core.phylogeny import Phylogeny
 from aam_core.predictor import HeadShape, SequencePredictor
-from aam_core.pretrain import describe, describe_run, distance_scores, masking_of
+from aam_core.pretrain import (
+    describe,
+    describe_run,
+    distance_scores,
+    masking_of,
+    resolve_from,
+)
 from aam_core.table import FeatureTable
 from aam_core.targets import read_target
 
@@ -97,7 +103,12 @@ def train(
     log = Log(report)
     check_empty(output)
     device = choose_device(config)
-    arch = _architecture(config, encoder)
+    if config.freeze_base and encoder is None:
+        raise InputError(
+            "freeze_base needs a pre-trained encoder: pass one, or leave freeze_base "
+            "out."
+        )
+    arch = resolve_from(config, encoder)
     columns = config.metadata_column
     target = read_target(metadata, columns, config.task, table.sample_ids, log)
     labelled = np.flatnonzero(np.isin(table.sample_ids, target.index))
@@ -154,17 +165,6 @@ def train(
     checkpoint.save(output, description, result.best_state, result.history)
     groups = session.groups(validation)
     return labels.decoder.predictions(raw, ids[validation], groups)
-
-
-def _architecture(config: TrainConfig, encoder: Path | None):
-    if encoder is None:
-        if config.freeze_base:
-            raise InputError(
-                "freeze_base needs a pre-trained encoder: pass one, or leave "
-                "freeze_base out."
-            )
-        return resolve_architecture(config)
-    return resolve_architecture(config, architecture(read_kind(encoder, "encoder")))
 
 
 def head_shape(config: TrainConfig, labels: Labels) -> HeadShape:

@@ -28,11 +28,11 @@ def rf_baseline(
     **options,
 ) -> (pd.Series, pd.DataFrame, pd.DataFrame):
     """Train a random forest to compare a model with."""
-    split = {}
+    training = None
     if model is not None:
         trained = read_config(str(model))
         options = as_trained(options, trained["options"])
-        split = trained["split"]
+        training = trained["split"]["training"]
     config = ForestConfig(**options)
 
     from aam_core.baseline import rf_baseline as run
@@ -41,16 +41,19 @@ def rf_baseline(
         config,
         table=table_inputs(table, None)["table"],
         metadata=frame(metadata),
-        training=split.get("training"),
-        validation=split.get("validation"),
+        training=training,  # all other labelled samples are predicted
         report=report,
     )
     scores = ", ".join(f"{name} {value:.4g}" for name, value in result.metrics.items())
-    report(f"{len(result.validation):,} validation samples: {scores}.")
+    report(f"{len(result.validation):,} predicted samples: {scores}.")
     classes = config.task == "classification"
     return (
         as_predictions(result.predictions),
-        as_details(result.probabilities if classes else result.predictions),
+        as_details(
+            result.probabilities
+            if classes
+            else result.predictions.add_suffix("_predicted")
+        ),
         result.importance.rename_axis("feature").to_frame(),
     )
 

@@ -18,6 +18,7 @@ def pretrain(
     sequences: DNAFASTAFormat = None,
     phylogeny: NewickFormat = None,
     distance_matrix: skbio.DistanceMatrix = None,
+    encoder: AAMEncoderDirectoryFormat = None,
     metadata: qiime2.Metadata = None,
     **options,
 ) -> AAMEncoderDirectoryFormat:
@@ -26,13 +27,14 @@ def pretrain(
 
     from aam_core.pretrain import pretrain as run
 
-    encoder = AAMEncoderDirectoryFormat()
+    learned = AAMEncoderDirectoryFormat()
     run(
         config,
-        directory(encoder),
+        directory(learned),
         **table_inputs(table, sequences),
         **distance_inputs(phylogeny, distance_matrix),
         metadata=frame(metadata),
+        encoder=directory(encoder),
         report=report,
     )
-    return encoder
+    return learned

@@ -99,6 +99,7 @@ plugin.register_artifact_class(
 TABLE = {"table": FeatureTable[Frequency]}
 SEQUENCES = {"sequences": FeatureData[Sequence]}
 DISTANCES = {"phylogeny": Phylogeny[Rooted], "distance_matrix": DistanceMatrix}
+ENCODER = {"encoder": AAMEncoder}
 
 TABLE_DESCRIPTION = {
     "table": "Counts of ASVs by sample. Rarefaction is part of the action."
@@ -112,6 +113,9 @@ DISTANCES_DESCRIPTION = {
     "it during training. Instead of a distance matrix.",
     "distance_matrix": "Distances between the samples, for the encoder to reproduce. "
     "Instead of a phylogeny.",
+}
+ENCODER_DESCRIPTION = {
+    "encoder": "Pre-trained encoder to start from. Without, training starts anew."
 }
 METADATA_DESCRIPTION = "Sample metadata with the columns that other parameters name."
 MODEL_DESCRIPTION = "Trained model: settings, weights and the course of training."
@@ -128,12 +132,13 @@ REGRESSION, CLASSIFICATION = (
 
 plugin.methods.register_function(
     function=pretrain,
-    inputs=TABLE | SEQUENCES | DISTANCES,
+    inputs=TABLE | SEQUENCES | DISTANCES | ENCODER,
     parameters={"metadata": Metadata} | parameter_types(PretrainConfig),
     outputs=[("encoder", AAMEncoder)],
     input_descriptions=TABLE_DESCRIPTION
     | SEQUENCES_DESCRIPTION
-    | DISTANCES_DESCRIPTION,
+    | DISTANCES_DESCRIPTION
+    | ENCODER_DESCRIPTION,
     parameter_descriptions={"metadata": METADATA_DESCRIPTION}
     | parameter_descriptions(PretrainConfig),
     output_descriptions={
@@ -158,13 +163,13 @@ T_task, T_model, T_predictions = TypeMap(
 )
 plugin.methods.register_function(
     function=train,
-    inputs=TABLE | SEQUENCES | DISTANCES | {"encoder": AAMEncoder},
+    inputs=TABLE | SEQUENCES | DISTANCES | ENCODER,
     parameters={"metadata": Metadata} | parameter_types(TrainConfig) | {"task": T_task},
     outputs=[("model", T_model), ("predictions", T_predictions)],
     input_descriptions=TABLE_DESCRIPTION
     | SEQUENCES_DESCRIPTION
     | DISTANCES_DESCRIPTION
-    | {"encoder": "Pre-trained encoder to start from. Without, training starts anew."},
+    | ENCODER_DESCRIPTION,
     parameter_descriptions={"metadata": METADATA_DESCRIPTION}
     | parameter_descriptions(TrainConfig),
     output_descriptions={
@@ -246,14 +251,15 @@ plugin.methods.register_function(
     ],
     input_descriptions=TABLE_DESCRIPTION
     | {
-        "model": "Model to compare with. Its training and validation samples are "
-        "used, and its metadata_column, task, rarefy_depth and seed where these are "
+        "model": "Model to compare with. The forest is trained on the training "
+        "samples of the model, predicts all other labelled samples of the table, and "
+        "takes its metadata_column, task, rarefy_depth and seed where these are "
         "left at their default."
     },
     parameter_descriptions={"metadata": METADATA_DESCRIPTION}
     | parameter_descriptions(ForestConfig),
     output_descriptions={
-        "predictions": PREDICTIONS_DESCRIPTION.format("validation"),
+        "predictions": PREDICTIONS_DESCRIPTION.format("held-out"),
         "details": DETAILS_DESCRIPTION.format("all targets"),
         "importance": IMPORTANCE_DESCRIPTION,
     },
@@ -261,7 +267,7 @@ plugin.methods.register_function(
     description=(
         "Train a random forest on relative abundances and predict held-out samples: "
         "the baseline that a deep model has to beat. With a model, the forest is "
-        "trained and validated on exactly the model's samples."
+        "trained on exactly the model's training samples."
     ),
     citations=FOREST,
     examples={"Random forest on a numeric column": _examples.rf_baseline_example},

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import skbio
-from aam_core.table import FeatureTable
 from scipy import sparse
 
 from aam_core.phylogeny import Phylogeny
+from aam_core.table import FeatureTable
 
 LETTERS = np.array(list("ACGT"))
 

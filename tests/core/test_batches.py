@@ -4,8 +4,6 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from aam_core.sequences import MASK, PAD, UNKNOWN
-from aam_core.study import prepare_study
 
 from aam_core.batches import (
     SPAN,
@@ -17,6 +15,8 @@ from aam_core.batches import (
     mask_nucleotides,
 )
 from aam_core.config import InputOptions
+from aam_core.sequences import MASK, PAD, UNKNOWN
+from aam_core.study import prepare_study
 from tests import generate
 
 

@@ -63,7 +63,16 @@ def test_a_cut_weights_file_is_found_at_min_level(saved):
         checkpoint.check_layout(saved[0], "min")
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff" * 100, b"PK\x03\x04" + b"\0" * 50])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\xff" * 100,
+        b"PK\x03\x04" + b"\0" * 50,
+        (4).to_bytes(8, "little") + b"[12]",
+        (9).to_bytes(8, "little") + b'{"a": {}}',
+    ],
+)
 def test_other_files_are_no_weights(saved, content):
     (saved[0] / checkpoint.WEIGHTS).write_bytes(content)
     with pytest.raises(InputError, match="safetensors"):

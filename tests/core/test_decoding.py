@@ -39,7 +39,7 @@ def test_regression_is_in_original_units_with_quantiles_and_intervals():
     raw = np.array([[[0.0, 0.5, 1.0]]])
     assert decoder.predictions(raw, ["x"], None).loc["x", "age"] == 20
     assert decoder.details(raw, ["x"], None).loc["x"].to_dict() == {
-        "age": 20,
+        "age_predicted": 20,
         "age_quantile_0.1": 10,
         "age_quantile_0.5": 20,
         "age_quantile_0.9": 30,

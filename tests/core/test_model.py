@@ -3,12 +3,12 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from aam_core.study import prepare_study
 
 from aam_core.batches import BatchMaker, Masking
 from aam_core.config import Architecture, InputOptions
 from aam_core.model import Encoder, Transformer
 from aam_core.predictor import CategoricalFusion, HeadShape, SequencePredictor
+from aam_core.study import prepare_study
 from tests import generate
 
 ARCH = Architecture(

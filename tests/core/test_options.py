@@ -229,7 +229,6 @@ def test_none():
     ],
     ids=["int", "float", "max_features", "one number for a list", "an empty name"],
 )
-@pytest.mark.xfail(reason="options.py lets these through, or crashes on them")
 def test_values_that_nobody_means(make):
     with pytest.raises(InputError):
         make()

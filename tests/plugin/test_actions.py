@@ -64,8 +64,8 @@ def test_prediction_of_a_regression(regression, table):
     assert str(details.type) == "SampleData[RegressionDetails]"
     series, frame = predictions.view(pd.Series), details.view(pd.DataFrame)
     assert len(series) == SAMPLES
-    assert {"ph", "depth"} <= set(frame.columns)
-    pd.testing.assert_series_equal(frame["ph"], series, check_names=False)
+    assert {"ph_predicted", "depth_predicted"} <= set(frame.columns)
+    pd.testing.assert_series_equal(frame["ph_predicted"], series, check_names=False)
     held_out = regression.predictions.view(pd.Series)
     np.testing.assert_allclose(series[held_out.index], held_out, rtol=1e-4)
     assert len(details.view(qiime2.Metadata).ids) == SAMPLES
@@ -133,16 +133,21 @@ def test_forest_without_a_model(table, metadata):
     )
     assert str(predictions.type) == "SampleData[RegressorPredictions]"
     assert str(details.type) == "SampleData[RegressionDetails]"
-    assert list(details.view(pd.DataFrame).columns) == ["ph", "depth"]
+    assert list(details.view(pd.DataFrame).columns) == [
+        "ph_predicted",
+        "depth_predicted",
+    ]
     shares = importance.view(pd.DataFrame)["importance"]
     assert shares.sum() == pytest.approx(1)
 
 
 def test_forest_on_the_split_of_a_model(table, metadata, regression):
-    result = aam.actions.rf_baseline(table, metadata, model=regression.model)
+    result = aam.actions.rf_baseline(
+        table, metadata, model=regression.model, test_size=0.5, n_estimators=20
+    )
     details = result.details.view(pd.DataFrame)
     assert sorted(details.index) == sorted(validation_of(regression.model))
-    assert list(details.columns) == ["ph", "depth"]
+    assert list(details.columns) == ["ph_predicted", "depth_predicted"]
 
 
 def test_forest_takes_the_task_of_the_model(table, metadata, classification):

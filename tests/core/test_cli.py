@@ -1,0 +1,194 @@
+import biom
+import numpy as np
+import pandas as pd
+import pytest
+from biom.util import biom_open
+from click.testing import CliRunner
+
+from aam_core import checkpoint
+from aam_core.cli import main
+from aam_core.config import COMMANDS
+from aam_core.options import option_specs
+from tests import generate
+
+SMALL = [
+    *("--embedding-dim", "16", "--attention-heads", "2", "--attention-layers", "1"),
+    *("--max-bp", "60", "--rarefy-depth", "300", "--epochs", "2", "--device", "cpu"),
+]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """The generated study as files."""
+    folder = tmp_path_factory.mktemp("files")
+    made = generate.study()
+    table = biom.Table(
+        made.table.counts.T.tocsr().astype(float),
+        made.table.feature_ids,
+        made.table.sample_ids,
+    )
+    with biom_open(str(folder / "table.biom"), "w") as handle:
+        table.to_hdf5(handle, "test")
+    fasta = "".join(f">{name}\n{text}\n" for name, text in made.sequences.items())
+    (folder / "seqs.fasta").write_text(fasta)
+    made.tree.write(str(folder / "tree.nwk"))
+    made.metadata.to_csv(folder / "metadata.tsv", sep="\t")
+    return folder
+
+
+def aam(*arguments):
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+def inputs(files, *names):
+    options = {
+        "table": "table.biom",
+        "sequences": "seqs.fasta",
+        "tree": "tree.nwk",
+        "metadata": "metadata.tsv",
+    }
+    return [part for n in names for part in (f"--{n}", files / options[n])]
+
+
+@pytest.fixture(scope="module")
+def encoder(files, tmp_path_factory):
+    output = tmp_path_factory.mktemp("runs") / "pretrain"
+    given = inputs(files, "table", "sequences", "tree")
+    done = aam("pretrain", *given, "--output-dir", output, *SMALL)
+    assert done.exit_code == 0, done.output
+    return output
+
+
+@pytest.fixture(scope="module")
+def model(files, encoder, tmp_path_factory):
+    output = tmp_path_factory.mktemp("runs") / "train"
+    given = inputs(files, "table", "sequences", "metadata")
+    column = ("--metadata-column", "value")
+    base = ("--pretrained-encoder", encoder, "--freeze-base", "--max-bp", "60")
+    more = ("--rarefy-depth", "300", "--epochs", "2", "--output-dir", output)
+    done = aam("train", *given, *column, *base, *more)
+    assert done.exit_code == 0, done.output
+    return output
+
+
+def test_pretraining_writes_what_is_documented(encoder):
+    checkpoint.check_layout(encoder / "checkpoints" / "best_model", "max")
+    training = (encoder / "train_samples.txt").read_text().split()
+    validation = (encoder / "val_samples.txt").read_text().split()
+    assert len(training) + len(validation) == 24
+    assert not set(training) & set(validation)
+    assert "Best epoch" in (encoder / "aam.log").read_text()
+    assert len(pd.read_csv(encoder / "history.tsv", sep="\t")) == 2
+
+
+def test_train_predict_and_forest(files, model, tmp_path):
+    validation = pd.read_csv(model / "val_predictions.tsv", sep="\t", index_col=0)
+    given = inputs(files, "table", "sequences")
+    output, details = tmp_path / "p.tsv", tmp_path / "d.tsv"
+    files_out = ("--output", output, "--details", details)
+    done = aam("predict", *given, "--model", model, *files_out)
+    assert done.exit_code == 0, done.output
+    predicted = pd.read_csv(output, sep="\t", index_col=0)
+    np.testing.assert_allclose(predicted.loc[validation.index], validation, rtol=1e-4)
+    assert list(pd.read_csv(details, sep="\t").columns)[:2] == ["id", "value_predicted"]
+    forest = tmp_path / "rf.tsv"
+    done = aam(
+        "rf-baseline",
+        *inputs(files, "table", "metadata"),
+        *("--metadata-column", "value", "--n-estimators", "20", "--n-jobs", "1"),
+        *("--rarefy-depth", "300", "--output", forest),
+        *("--train-samples", model / "train_samples.txt"),
+        *("--val-samples", model / "val_samples.txt"),
+    )
+    assert done.exit_code == 0, done.output
+    assert "r2" in done.output
+    found = pd.read_csv(forest, sep="\t", index_col=0)
+    assert set(found.index) == set(validation.index)
+
+
+def test_classifier_and_lists_of_columns(files, tmp_path):
+    done = aam(
+        "train",
+        *inputs(files, "table", "sequences", "metadata"),
+        *("--metadata-column", "kind", "--classifier", *SMALL),
+        *("--categorical-columns", "site,subject", "--output-dir", tmp_path / "run"),
+    )
+    assert done.exit_code == 0, done.output
+    saved = checkpoint.read_config(tmp_path / "run" / "checkpoints" / "best_model")
+    assert saved["task"] == "classification"
+    assert saved["options"]["categorical_columns"] == ["site", "subject"]
+
+
+def test_nothing_is_overwritten(files, encoder, tmp_path):
+    given = inputs(files, "table", "sequences", "tree")
+    before = (encoder / "history.tsv").read_bytes()
+    done = aam("pretrain", *given, "--output-dir", encoder, *SMALL)
+    assert done.exit_code == 1
+    assert "--overwrite" in done.output
+    other = tmp_path / "photos"
+    other.mkdir()
+    (other / "cat.png").write_text("cat")
+    done = aam("pretrain", *given, "--output-dir", other, *SMALL, "--overwrite")
+    assert done.exit_code == 1
+    assert (other / "cat.png").exists()
+    # a run that is refused brings the earlier one back
+    bad = ("--rarefy-depth", "99999", "--overwrite")
+    done = aam("pretrain", *given, "--output-dir", encoder, *SMALL, *bad)
+    assert done.exit_code == 1
+    assert (encoder / "history.tsv").read_bytes() == before
+
+
+def test_overwrite_replaces_an_earlier_run(files, tmp_path):
+    given = inputs(files, "table", "sequences", "tree")
+    output = tmp_path / "run"
+    for epochs in (1, 2):
+        more = ("--epochs", epochs, "--overwrite", "--output-dir", output)
+        done = aam("pretrain", *given, *SMALL, *more)
+        assert done.exit_code == 0, done.output
+    assert len(pd.read_csv(output / "history.tsv", sep="\t")) == 2
+    assert [p.name for p in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_refused_run_leaves_nothing(files, tmp_path):
+    given = inputs(files, "table", "tree")
+    done = aam("pretrain", *given, "--output-dir", tmp_path / "run", *SMALL)
+    assert done.exit_code == 1
+    assert "are not sequences" in done.output
+    assert "Traceback" not in done.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_existing_predictions_are_kept(files, model, tmp_path):
+    (tmp_path / "p.tsv").write_text("mine")
+    given = inputs(files, "table", "sequences")
+    done = aam("predict", *given, "--model", model, "--output", tmp_path / "p.tsv")
+    assert done.exit_code == 1
+    assert (tmp_path / "p.tsv").read_text() == "mine"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_every_option_under_its_topic(command):
+    text = CliRunner().invoke(main, [command, "--help"], terminal_width=200).output
+    for spec in option_specs(COMMANDS[command]):
+        if spec.name == "task":
+            assert "--classifier" in text
+            continue
+        flag = f"--{spec.name.replace('_', '-')}"
+        assert flag in text
+        assert text.index(f"\n{spec.topic}:") < text.index(f"\n  {flag} ")
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (("--epochs", "0"), "epochs is 0, but must be ≥ 1"),
+        (("--scheduler", "spiral"), "spiral"),
+        (("--lr", "fast"), "fast"),
+    ],
+)
+def test_bad_values_are_named(files, tmp_path, option, message):
+    given = inputs(files, "table", "sequences", "tree")
+    done = aam("pretrain", *given, "--output-dir", tmp_path / "run", *option)
+    assert done.exit_code != 0
+    assert message in done.output
+    assert not (tmp_path / "run").exists()
