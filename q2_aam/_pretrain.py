@@ -18,7 +18,7 @@ def pretrain(
     sequences: DNAFASTAFormat = None,
     phylogeny: NewickFormat = None,
     distance_matrix: skbio.DistanceMatrix = None,
-    encoder: AAMEncoderDirectoryFormat = None,
+    pretrained_encoder: AAMEncoderDirectoryFormat = None,
     metadata: qiime2.Metadata = None,
     **options,
 ) -> AAMEncoderDirectoryFormat:
@@ -34,7 +34,7 @@ def pretrain(
         **table_inputs(table, sequences),
         **distance_inputs(phylogeny, distance_matrix),
         metadata=frame(metadata),
-        encoder=directory(encoder),
+        encoder=directory(pretrained_encoder),
         report=report,
     )
     return learned

@@ -99,7 +99,6 @@ plugin.register_artifact_class(
 TABLE = {"table": FeatureTable[Frequency]}
 SEQUENCES = {"sequences": FeatureData[Sequence]}
 DISTANCES = {"phylogeny": Phylogeny[Rooted], "distance_matrix": DistanceMatrix}
-ENCODER = {"encoder": AAMEncoder}
 
 TABLE_DESCRIPTION = {
     "table": "Counts of ASVs by sample. Rarefaction is part of the action."
@@ -114,9 +113,9 @@ DISTANCES_DESCRIPTION = {
     "distance_matrix": "Distances between the samples, for the encoder to reproduce. "
     "Instead of a phylogeny.",
 }
-ENCODER_DESCRIPTION = {
-    "encoder": "Pre-trained encoder to start from. Without, training starts anew."
-}
+ENCODER_DESCRIPTION = (
+    "Pre-trained encoder to start from. Without, training starts anew."
+)
 METADATA_DESCRIPTION = "Sample metadata with the columns that other parameters name."
 MODEL_DESCRIPTION = "Trained model: settings, weights and the course of training."
 PREDICTIONS_DESCRIPTION = "Predictions of the {} samples (of the first target column)."
@@ -132,13 +131,13 @@ REGRESSION, CLASSIFICATION = (
 
 plugin.methods.register_function(
     function=pretrain,
-    inputs=TABLE | SEQUENCES | DISTANCES | ENCODER,
+    inputs=TABLE | SEQUENCES | DISTANCES | {"pretrained_encoder": AAMEncoder},
     parameters={"metadata": Metadata} | parameter_types(PretrainConfig),
     outputs=[("encoder", AAMEncoder)],
     input_descriptions=TABLE_DESCRIPTION
     | SEQUENCES_DESCRIPTION
     | DISTANCES_DESCRIPTION
-    | ENCODER_DESCRIPTION,
+    | {"pretrained_encoder": ENCODER_DESCRIPTION},
     parameter_descriptions={"metadata": METADATA_DESCRIPTION}
     | parameter_descriptions(PretrainConfig),
     output_descriptions={
@@ -163,13 +162,13 @@ T_task, T_model, T_predictions = TypeMap(
 )
 plugin.methods.register_function(
     function=train,
-    inputs=TABLE | SEQUENCES | DISTANCES | ENCODER,
+    inputs=TABLE | SEQUENCES | DISTANCES | {"encoder": AAMEncoder},
     parameters={"metadata": Metadata} | parameter_types(TrainConfig) | {"task": T_task},
     outputs=[("model", T_model), ("predictions", T_predictions)],
     input_descriptions=TABLE_DESCRIPTION
     | SEQUENCES_DESCRIPTION
     | DISTANCES_DESCRIPTION
-    | ENCODER_DESCRIPTION,
+    | {"encoder": ENCODER_DESCRIPTION},
     parameter_descriptions={"metadata": METADATA_DESCRIPTION}
     | parameter_descriptions(TrainConfig),
     output_descriptions={

@@ -38,7 +38,8 @@ def succeeds(done):
 
 
 @pytest.fixture(scope="module")
-def inputs(qiime, table, hashed_table, metadata):
+def inputs(qiime, table, hashed_table, tree, metadata):
+    tree.save(str(qiime.folder / "tree.qza"))
     table.save(str(qiime.folder / "table.qza"))
     hashed_table.save(str(qiime.folder / "hashed.qza"))
     metadata.save(str(qiime.folder / "metadata.tsv"))
@@ -56,6 +57,22 @@ def test_help_shows_ranges_defaults_and_an_example(qiime):
     assert "[default: [0.1, 0.5, 0.9]]" in shown
     assert "Default: a tenth of all steps. [optional]" in shown
     assert "qiime aam train \\ --i-table table.qza" in shown
+
+
+def test_pretrain_goes_on_and_gives_train_an_encoder(qiime, inputs):
+    shared = "--i-table table.qza"
+    first = f"aam pretrain {shared} --i-phylogeny tree.qza"
+    succeeds(qiime(f"{first} --o-encoder encoder.qza {OPTIONS}"))
+    more = "--i-pretrained-encoder encoder.qza --o-encoder more.qza"
+    succeeds(qiime(f"{first} {more} --p-epochs 1 --p-rarefy-depth 50"))
+    succeeds(
+        qiime(
+            f"aam train {shared} --i-encoder more.qza --p-freeze-base "
+            "--m-metadata-file metadata.tsv --p-metadata-column ph --p-epochs 1 "
+            "--p-rarefy-depth 50 --output-dir trained"
+        )
+    )
+    Artifact.load(str(qiime.folder / "trained" / "model.qza")).validate("max")
 
 
 def test_train_and_predict(qiime, inputs):

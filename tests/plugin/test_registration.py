@@ -58,6 +58,14 @@ def test_everything_is_described(action):
     assert action.examples
 
 
+@pytest.mark.parametrize("action", plugin.actions)
+def test_no_output_is_named_like_an_input(action):
+    """QIIME 2 2022.11 accepts it, and then offers no option for the output."""
+    signature = plugin.actions[action].signature
+    given = set(signature.inputs) | set(signature.parameters)
+    assert not given & set(signature.outputs)
+
+
 def test_every_citation_is_used():
     used = [c for action in plugin.actions.values() for c in action.citations]
     used += plugin.citations

@@ -1,0 +1,1 @@
+"""Measurements of q2-aam; not tests."""
