@@ -57,6 +57,26 @@ ARCHITECTURE: dict[str, Any] = {
 }
 
 
+#: Options of the schedulers where they are left open.
+SCHEDULER: dict[str, Any] = {
+    "scheduler_t_mult": 2,
+    "scheduler_eta_min": 0.0,
+    "scheduler_patience": 5,
+    "scheduler_factor": 0.3,
+    "scheduler_min_lr": 0.0,
+}
+#: Which schedulers each of them belongs to.
+SCHEDULER_OF: dict[str, tuple[str, ...]] = {
+    "warmup_steps": ("warmup_cosine",),
+    "scheduler_t0": ("cosine_restarts",),
+    "scheduler_t_mult": ("cosine_restarts",),
+    "scheduler_eta_min": ("warmup_cosine", "cosine", "cosine_restarts"),
+    "scheduler_patience": ("plateau",),
+    "scheduler_factor": ("plateau",),
+    "scheduler_min_lr": ("plateau",),
+}
+
+
 def _preset(name: str) -> Callable[[], str]:
     return lambda: f"{PRESETS[DEFAULT_PRESET][name]} (preset {DEFAULT_PRESET})"
 
@@ -248,13 +268,53 @@ class OptimiserOptions(Options):
     scheduler: str = option(
         "warmup_cosine",
         "Course of the learning rate.",
-        choices=("warmup_cosine", "cosine"),
+        choices=("warmup_cosine", "cosine", "cosine_restarts", "plateau", "onecycle"),
     )
     warmup_steps: int | None = option(
         None,
-        "Optimiser steps of linear warm-up.",
+        "Optimiser steps of linear warm-up (warmup_cosine).",
         low=0,
         shown=lambda: "a tenth of all steps",
+    )
+    scheduler_t0: int | None = option(
+        None,
+        "Optimiser steps before the first restart (cosine_restarts).",
+        low=1,
+        shown=lambda: "a quarter of all steps",
+    )
+    scheduler_t_mult: int | None = option(
+        None,
+        "What the steps between restarts are multiplied by at each (cosine_restarts).",
+        low=1,
+        shown=lambda: str(SCHEDULER["scheduler_t_mult"]),
+    )
+    scheduler_eta_min: float | None = option(
+        None,
+        "Lowest learning rate (warmup_cosine, cosine, cosine_restarts).",
+        low=0,
+        shown=lambda: str(SCHEDULER["scheduler_eta_min"]),
+    )
+    scheduler_patience: int | None = option(
+        None,
+        "Epochs without a better validation score before the learning rate falls "
+        "(plateau).",
+        low=0,
+        shown=lambda: str(SCHEDULER["scheduler_patience"]),
+    )
+    scheduler_factor: float | None = option(
+        None,
+        "What the learning rate is then multiplied by (plateau).",
+        low=0,
+        high=1,
+        open_low=True,
+        open_high=True,
+        shown=lambda: str(SCHEDULER["scheduler_factor"]),
+    )
+    scheduler_min_lr: float | None = option(
+        None,
+        "Lowest learning rate (plateau).",
+        low=0,
+        shown=lambda: str(SCHEDULER["scheduler_min_lr"]),
     )
     patience: int = option(
         10, "Epochs without a better validation score before training ends.", low=1
@@ -263,8 +323,21 @@ class OptimiserOptions(Options):
         1.0, "Clip the gradient to this norm; 0 turns it off.", low=0
     )
     gradient_accumulation_steps: int = option(
-        1, "Batches whose gradients are summed up for one step.", low=1
+        1, "Batches whose gradients are averaged for one step.", low=1
     )
+
+    def _check(self) -> None:
+        for name, schedulers in SCHEDULER_OF.items():
+            if getattr(self, name) is not None and self.scheduler not in schedulers:
+                raise InputError(
+                    f"{name} has no effect with scheduler {self.scheduler!r}, but with "
+                    f"{' and '.join(schedulers)}: leave {name} out, or choose one."
+                )
+
+    def scheduler_value(self, name: str) -> float:
+        """An option of the scheduler, or its default."""
+        value = getattr(self, name)
+        return SCHEDULER[name] if value is None else value
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

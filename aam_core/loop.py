@@ -112,6 +112,7 @@ def fit(
         history.append(row)
         _log(writer, row)
         score = sign * row[objective.select]
+        stepper.end_epoch(score)
         if score < best or not best_state:
             best = score if not math.isnan(score) else math.inf
             best_epoch, best_state = epoch, _copy(objective.model)
@@ -166,7 +167,13 @@ class Stepper:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
-        self.scheduler.step()
+        if self.config.scheduler != "plateau":
+            self.scheduler.step()
+
+    def end_epoch(self, score: float) -> None:
+        """Tell a plateau scheduler how good (low) the epoch was."""
+        if self.config.scheduler == "plateau":
+            self.scheduler.step(score)
 
 
 def make_optimizer(
@@ -190,9 +197,26 @@ def make_optimizer(
 def make_scheduler(
     optimizer: torch.optim.Optimizer, config: OptimiserOptions, steps: int
 ) -> lr_scheduler.LRScheduler:
-    """The options' learning-rate schedule over `steps` optimiser steps."""
-    warmup = 0 if config.scheduler == "cosine" else config.warmup_steps
-    if warmup is None:
+    """The options' learning-rate schedule over `steps` optimiser steps.
+
+    All move on with each step, but `plateau`, which moves on with each epoch.
+    """
+    if config.scheduler == "plateau":
+        return lr_scheduler.ReduceLROnPlateau(
+            optimizer,
+            patience=int(config.scheduler_value("scheduler_patience")),
+            factor=config.scheduler_value("scheduler_factor"),
+            min_lr=config.scheduler_value("scheduler_min_lr"),
+        )
+    if config.scheduler == "onecycle":
+        return lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=steps + 1)
+    lowest = config.scheduler_value("scheduler_eta_min")
+    if config.scheduler == "cosine_restarts":
+        first = config.scheduler_t0 or max(1, steps // 4)
+        times = int(config.scheduler_value("scheduler_t_mult"))
+        return lr_scheduler.CosineAnnealingWarmRestarts(optimizer, first, times, lowest)
+    warmup = config.warmup_steps or 0
+    if config.scheduler == "warmup_cosine" and config.warmup_steps is None:
         warmup = steps // 10
     if warmup and warmup >= steps:
         raise InputError(
@@ -200,7 +224,7 @@ def make_scheduler(
             "so that the learning rate would never reach lr: choose fewer (the "
             "default is a tenth of the steps), or more epochs."
         )
-    fall = lr_scheduler.CosineAnnealingLR(optimizer, steps - warmup)
+    fall = lr_scheduler.CosineAnnealingLR(optimizer, steps - warmup, lowest)
     if not warmup:
         return fall
     rise = lr_scheduler.LinearLR(optimizer, 1 / (warmup + 1), total_iters=warmup)

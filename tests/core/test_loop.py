@@ -138,6 +138,48 @@ def test_warmup_cosine_reaches_the_peak_within_a_small_study():
     np.testing.assert_allclose(found[100:], cosine, atol=1e-9)
 
 
+def test_cosine_restarts():
+    options = {"scheduler_t0": 10, "scheduler_t_mult": 2, "scheduler_eta_min": 1e-6}
+    found = rates(OptimiserOptions(lr=1e-4, scheduler="cosine_restarts", **options), 70)
+    assert list(np.flatnonzero(np.isclose(found, 1e-4))) == [0, 10, 30]
+    assert found.min() >= 1e-6
+    quarter = rates(OptimiserOptions(lr=1e-4, scheduler="cosine_restarts"), 100)
+    assert list(np.flatnonzero(np.isclose(quarter, 1e-4))) == [0, 25, 75]
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
+def test_onecycle_reaches_peak_and_ends_low(optimizer):
+    config = OptimiserOptions(lr=1e-3, scheduler="onecycle", optimizer=optimizer)
+    found = rates(config, 100)
+    assert found.max() == pytest.approx(1e-3, rel=1e-2)
+    assert 20 <= found.argmax() <= 40
+    assert found[-1] < 1e-5
+
+
+@pytest.mark.parametrize("scheduler", ["onecycle", "cosine_restarts", "warmup_cosine"])
+@pytest.mark.parametrize("group", [2, 3])
+def test_schedules_run_to_their_end_with_accumulation(scheduler, group):
+    """OneCycle counts optimiser steps, not batches; the peer's crashed here."""
+    options = {"scheduler": scheduler, "gradient_accumulation_steps": group}
+    result, _ = run(weight(), Numbers([1, 2, 3, 4, 5]), [1.0] * 4, epochs=4, **options)
+    assert len(result.history) == 4
+
+
+def test_plateau_falls_when_the_score_does_not_improve():
+    scores = [1.0, 1.0, 1.0, 1.0, 0.5, 0.4]
+    options = {"scheduler_patience": 1, "scheduler_factor": 0.1, "lr": 0.1}
+    options |= {"scheduler": "plateau", "scheduler_min_lr": 1e-3, "epochs": 6}
+    result, _ = run(weight(), Numbers([1]), scores, **options)
+    found = [row["lr"] for row in result.history]
+    assert found == pytest.approx([0.1, 0.1, 0.1, 0.01, 0.01, 0.01])
+
+
+@pytest.mark.parametrize("name", ["warmup_steps", "scheduler_patience"])
+def test_options_of_another_scheduler_are_refused(name):
+    with pytest.raises(InputError, match=f"{name} has no effect"):
+        OptimiserOptions(scheduler="cosine_restarts", **{name: 3})
+
+
 def test_warmup_longer_than_the_run_is_refused():
     with pytest.raises(InputError, match=r"10,000.*only 740 steps"):
         rates(OptimiserOptions(warmup_steps=10_000), 740)

@@ -14,6 +14,7 @@ from aam_core.baseline import rf_baseline
 from aam_core.config import ForestConfig, PredictConfig, PretrainConfig, TrainConfig
 from aam_core.errors import InputError
 from aam_core.loading import load_encoder, load_model
+from aam_core.model import Encoder
 from aam_core.predict import predict
 from aam_core.pretrain import pretrain
 from aam_core.table import FeatureTable
@@ -235,7 +236,18 @@ def test_validation_samples_leave_no_trace_in_the_model(made, tmp_path):
 def test_covariates_are_used_and_checked_at_prediction(made, tmp_path):
     config = config_of(categorical_columns=("site",))
     inputs = shared(made)
-    train(config, tmp_path / "m", **inputs, metadata=made.metadata, **QUIET)
+    held_out = train(config, tmp_path / "m", **inputs, metadata=made.metadata, **QUIET)
+    known = predict(
+        PredictConfig(), tmp_path / "m", **inputs, metadata=made.metadata, **QUIET
+    ).predictions
+    # validation in training had the covariates, too
+    np.testing.assert_allclose(known.loc[held_out.index], held_out, rtol=1e-4)
+    other = made.metadata.assign(site=np.roll(made.metadata["site"], 1))
+    changed = predict(
+        PredictConfig(), tmp_path / "m", **inputs, metadata=other, **QUIET
+    ).predictions
+    moved = (other["site"] != made.metadata["site"]).to_numpy()
+    assert (changed["value"] != known["value"])[moved].all()
     with pytest.raises(InputError, match="site"):
         predict(PredictConfig(), tmp_path / "m", **inputs, **QUIET)
     strange = made.metadata.assign(site="moon")
@@ -245,6 +257,22 @@ def test_covariates_are_used_and_checked_at_prediction(made, tmp_path):
     ignoring = PredictConfig(unknown_categories="ignore")
     predict(ignoring, tmp_path / "m", **inputs, metadata=strange, report=lines.append)
     assert any("moon" in line for line in lines)
+
+
+def test_bf16_reaches_training_and_validation(made, tmp_path, monkeypatch):
+    seen = []
+    plain = Encoder.encode_samples
+
+    def watched(self, asv_UD, batch):
+        states, keep = plain(self, asv_UD, batch)
+        seen.append((self.training, self.count_head(states).dtype))
+        return states, keep
+
+    monkeypatch.setattr(Encoder, "encode_samples", watched)
+    config = config_of(mixed_precision="bf16", epochs=1)
+    train(config, tmp_path / "m", **shared(made), metadata=made.metadata, **QUIET)
+    assert (True, torch.bfloat16) in seen
+    assert (False, torch.bfloat16) in seen
 
 
 def test_quantiles_and_several_targets(made, tmp_path):
