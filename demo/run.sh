@@ -57,15 +57,17 @@ learn() {
 }
 
 # The same picture of the model's and of the forest's predictions of held-out samples.
+# The forest also predicted the model's validation samples, which are ignored here.
 # $1 name of the target, $2 metadata column, $3 visualizer of q2-sample-classifier
 show() {
-  local who
+  local who missing
   for who in "$1" "$1-forest"; do
+    if [ "$who" = "$1" ]; then missing=error; else missing=ignore; fi
     run qiime sample-classifier "$3" \
       --i-predictions "$OUT/$who-predictions.qza" \
       --m-truth-file $IN/held-out.tsv \
       --m-truth-column "$2" \
-      --p-missing-samples ignore \
+      --p-missing-samples $missing \
       --o-visualization "$OUT/$who-predictions.qzv"
   done
 }
