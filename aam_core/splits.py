@@ -87,6 +87,12 @@ def split(
     ids = np.array(sample_ids, dtype=object)
     assert len(set(ids)) == len(ids)
     order = np.argsort(ids)
+    if len(ids) < LEAST_TRAINING + least:
+        raise InputError(
+            f"There are {len(ids):,} samples to learn from, but at least "
+            f"{LEAST_TRAINING + least} are needed: {LEAST_TRAINING} for training and "
+            f"{least} for validation."
+        )
     if groups is not None:
         sides = _by_group(ids[order], _take(groups, order), test_size, seed, least)
     else:
