@@ -764,8 +764,8 @@ class PassOptions(Options):
     output_variance: bool = option(
         False,
         "Add the standard deviation over the passes to the details: of each target, "
-        "or of the probability of each class, in columns that end in _sd. (Not for "
-        "probabilities that are to be plotted by sample-classifier.)",
+        "or of the probability of each class, in columns that end in _sd. Leave "
+        "it out where sample-classifier is to plot the probabilities.",
     )
 
     def _check(self) -> None:
