@@ -4,6 +4,7 @@ Shapes: S samples, A ASVs of the largest sample, U distinct ASVs of the batch,
 L nucleotides, M masked nucleotides, K categorical columns, T target columns.
 """
 
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -208,7 +209,9 @@ class BatchMaker(Dataset):
     def _sample(self, row: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         generator = None
         if self.asv_sampling == "random":
-            generator = np.random.default_rng([self.seed, epoch, row])
+            # by the sample's id, so that its draw does not depend on its company
+            name = zlib.crc32(str(self.study.table.sample_ids[row]).encode())
+            generator = np.random.default_rng([self.seed, epoch, name])
         return self.study.sample(row, self.token_limit, self.asv_sampling, generator)
 
     def _tokens(
@@ -264,16 +267,24 @@ class RowBatches(Sampler):
         Whether the order changes with the epoch.
     seed : int
         Seed of the order.
+    epoch : int
+        The first epoch; also which random ASVs a sample is read by.
     """
 
     def __init__(
-        self, rows: np.ndarray, batch_size: int, *, shuffle: bool, seed: int = 0
+        self,
+        rows: np.ndarray,
+        batch_size: int,
+        *,
+        shuffle: bool,
+        seed: int = 0,
+        epoch: int = 0,
     ) -> None:
         self.rows = np.asarray(rows)
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.seed = seed
-        self.epoch = 0
+        self.epoch = epoch
 
     def __len__(self) -> int:
         """How many batches there are."""

@@ -14,6 +14,7 @@ import aam_core
 from aam_core.config import COMMANDS
 from aam_core.errors import InputError
 from aam_core.options import OptionSpec, option_specs
+from aam_core.spellings import older_spellings, translated
 
 BEST = Path("checkpoints") / "best_model"
 LOG = "aam.log"
@@ -182,6 +183,7 @@ def pretrain(
 
 
 @main.command(cls=Topical)
+@older_spellings
 @table_options
 @click.option("--metadata", required=True, type=FILE, help="Sample metadata (TSV).")
 @distance_options
@@ -192,6 +194,7 @@ def pretrain(
 def train(table: Path, sequences: Path | None, metadata: Path, **given: Any) -> None:
     """Learn to predict a column of the sample metadata."""
     with clear_errors():
+        given |= translated(given, lambda text: click.echo(text, err=True))
         config = make_config("train", given, task=task_of(given))
         with run_folder(given["output_dir"], given["overwrite"]) as folder:
             from aam_core.train import train as run

@@ -38,6 +38,8 @@ class Decoder:
     half_widths : tuple of float
         For each target, half the width of the prediction interval; empty where
         there were too few validation samples to know it.
+    non_negative : bool
+        Whether predictions are 0 or more, so that intervals end there.
     """
 
     task: str
@@ -47,15 +49,22 @@ class Decoder:
     normalize_by: tuple[str, ...] = ()
     quantiles: tuple[float, ...] = ()
     half_widths: tuple[float, ...] = ()
+    non_negative: bool = False
 
     def point(self, raw: np.ndarray, groups: Sequence[str] | None) -> np.ndarray:
         """The prediction itself: (n,) labels, or (n, T) values in original units."""
         if self.task == "classification":
             return self.classes.decode(raw.argmax(axis=-1))
-        values = self.scaler.inverse(raw, groups)
+        values = self._values(raw, groups)
         if self.quantiles:
             return values[..., self.quantiles.index(0.5)]
         return values
+
+    def _values(self, raw: np.ndarray, groups: Sequence[str] | None) -> np.ndarray:
+        """(n, T) or (n, T, Q) in original units."""
+        values = self.scaler.inverse(raw, groups)
+        # The model keeps to this limit; only rounding can miss it.
+        return np.maximum(values, 0.0) if self.non_negative else values
 
     def predictions(
         self, raw: np.ndarray, ids: Sequence[str], groups: Sequence[str] | None
@@ -85,13 +94,44 @@ class Decoder:
         for t, name in enumerate(self.columns):
             table[f"{name}_predicted"] = point[:, t]
             for q, level in enumerate(self.quantiles):
-                values = self.scaler.inverse(raw, groups)[:, t, q]
+                values = self._values(raw, groups)[:, t, q]
                 table[f"{name}_quantile_{level:g}"] = values
             if self.half_widths:
                 percent = f"{100 * COVERAGE:.0f}"
-                table[f"{name}_lower_{percent}"] = point[:, t] - self.half_widths[t]
+                lower = point[:, t] - self.half_widths[t]
+                if self.non_negative:
+                    lower = np.maximum(lower, 0.0)
+                table[f"{name}_lower_{percent}"] = lower
                 table[f"{name}_upper_{percent}"] = point[:, t] + self.half_widths[t]
         return pd.DataFrame(table, index=index)
+
+    def spread(
+        self, raw_PN: np.ndarray, ids: Sequence[str], groups: Sequence[str] | None
+    ) -> pd.DataFrame:
+        """Standard deviation of the prediction over P passes.
+
+        Parameters
+        ----------
+        raw_PN : numpy.ndarray
+            (P, n, …) what the model returned at each pass; P is 2 or more.
+        ids, groups
+            As for `details`.
+
+        Returns
+        -------
+        pandas.DataFrame
+            For each target, in its own units, or for the probability of each class:
+            the square root of the unbiased variance, in a column NAME_sd.
+        """
+        if self.task == "classification":
+            names = self.classes.labels
+            values = softmax(raw_PN.astype(np.float64), axis=-1)
+        else:
+            names = self.columns
+            values = np.stack([self.point(raw, groups) for raw in raw_PN])
+        index = pd.Index(list(ids), name="id")
+        columns = [f"{name}_sd" for name in names]
+        return pd.DataFrame(values.std(axis=0, ddof=1), index=index, columns=columns)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain JSON values."""
@@ -102,6 +142,7 @@ class Decoder:
             "normalize_by": list(self.normalize_by),
             "quantiles": list(self.quantiles),
             "half_widths": list(self.half_widths),
+            "non_negative": self.non_negative,
         }
 
     @classmethod
@@ -116,6 +157,7 @@ class Decoder:
             normalize_by=tuple(saved["normalize_by"]),
             quantiles=tuple(saved["quantiles"]),
             half_widths=tuple(saved["half_widths"]),
+            non_negative=saved.get("non_negative", False),
         )
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from aam_core.categories import CategoricalEncoder, category_labels
 from aam_core.config import TrainConfig
 from aam_core.decoding import Decoder
-from aam_core.errors import some
+from aam_core.errors import InputError, some
 from aam_core.inputs import Report
 from aam_core.targets import Classes, TargetScaler
 
@@ -111,6 +111,7 @@ def _scale(config, metadata, target, training, report):
     if config.normalize_by:
         groups = category_labels(metadata, config.normalize_by, ids, report)
     numbers = target.to_numpy(dtype=np.float64)
+    _check_constraints(config, target)
     scaler = TargetScaler.fit(
         numbers[training],
         config.metadata_column,
@@ -128,7 +129,29 @@ def _scale(config, metadata, target, training, report):
         tuple(config.metadata_column),
         scaler=scaler,
         normalize_by=config.normalize_by,
-        quantiles=config.quantiles if config.loss_type == "quantile" else (),
+        quantiles=(
+            config.loss_value("quantiles") if config.loss_type == "quantile" else ()
+        ),
+        non_negative=config.output_activation != "none",
     )
     values = scaler.transform(numbers, groups, sample_ids=ids)
     return decoder, values.astype(np.float32), groups, None
+
+
+def _check_constraints(config: TrainConfig, target: pd.DataFrame) -> None:
+    """Refuse targets that a constrained model could never predict."""
+    low, high = -np.inf, np.inf
+    if config.output_activation != "none":
+        option, low = f"output_activation {config.output_activation}", 0.0
+    elif config.bounded_targets and config.target_transform == "none":
+        option, low, high = "bounded_targets with target_transform none", 0.0, 1.0
+    for name, values in target.items():
+        outside = values[(values < low) | (values > high)]
+        if len(outside):
+            within = "of 0 or more" if high == np.inf else "from 0 to 1"
+            remedy = "" if high == np.inf else " choose target_transform minmax, or"
+            raise InputError(
+                f"{option} predicts values {within}, but column {name!r} holds "
+                f"{some(outside.tolist())} (samples {some(outside.index)}):{remedy} "
+                f"leave {option.split()[0]} out."
+            )

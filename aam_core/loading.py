@@ -44,7 +44,9 @@ def load_encoder(directory: Path, arch: Architecture | None = None) -> Encoder:
 def load_model(directory: Path) -> SequencePredictor:
     """A trained predictor, in evaluation."""
     config = read_kind(directory, "model")
-    head = config["head"] | {"cardinalities": tuple(config["head"]["cardinalities"])}
+    head = {
+        n: tuple(v) if isinstance(v, list) else v for n, v in config["head"].items()
+    }
     model = SequencePredictor(Encoder(architecture(config)), HeadShape(**head))
     model.load_state_dict(load_file(directory / WEIGHTS))
     return model.eval()

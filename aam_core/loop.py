@@ -25,7 +25,7 @@ LABELS = {
     "target_loss": "RL",
     "nuc_accuracy": "NA%",
 }
-LOWER_IS_BETTER = ("val_loss", "val_mae", "val_mse")
+LOWER_IS_BETTER = ("val_loss", "val_mae", "val_mse", "val_rmse")
 
 
 @dataclass

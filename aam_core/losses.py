@@ -4,7 +4,7 @@ Shapes: S samples, D width, M masked nucleotides, T target columns, Q quantiles,
 C classes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -13,6 +13,8 @@ from torch.nn import functional as F
 from aam_core.batches import Batch
 from aam_core.config import LossOptions, TargetOptions
 from aam_core.model import log_abundance
+
+SIMPLE_LOSSES = {"huber": F.smooth_l1_loss, "mse": F.mse_loss, "mae": F.l1_loss}
 
 
 def pairwise_distances(position_SD: Tensor) -> Tensor:
@@ -113,14 +115,25 @@ def target_loss(
             logits, classes, weight=class_weights
         )
     if options.loss_type == "quantile":
-        levels = torch.tensor(options.quantiles)
+        levels = torch.tensor(options.loss_value("quantiles"))
         return lambda predicted, true: pinball_loss(predicted, true, levels)
     if options.loss_type == "asymmetric":
-        return lambda predicted, true: asymmetric_loss(
-            predicted, true, options.over_penalty, options.under_penalty
-        )
-    simple = {"huber": F.smooth_l1_loss, "mse": F.mse_loss, "mae": F.l1_loss}
-    return simple[options.loss_type]
+        over, under = map(options.loss_value, ("over_penalty", "under_penalty"))
+        return lambda predicted, true: asymmetric_loss(predicted, true, over, under)
+    each = [SIMPLE_LOSSES[name] for name in options.target_losses()]
+    if len(set(each)) == 1:
+        return each[0]
+    return lambda predicted, true: mean_over_targets(each, predicted, true)
+
+
+def mean_over_targets(
+    losses: Sequence[Callable[[Tensor, Tensor], Tensor]],
+    predicted_ST: Tensor,
+    true_ST: Tensor,
+) -> Tensor:
+    """The mean of the targets' losses, each of its own kind."""
+    columns = zip(losses, predicted_ST.T, true_ST.T, strict=True)
+    return torch.stack([loss(guess, true) for loss, guess, true in columns]).mean()
 
 
 def pinball_loss(predicted_STQ: Tensor, true_ST: Tensor, levels_Q: Tensor) -> Tensor:

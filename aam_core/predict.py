@@ -17,6 +17,7 @@ from aam_core.errors import InputError, some
 from aam_core.inference import encode_table, outputs
 from aam_core.inputs import Report, logger
 from aam_core.loading import architecture, load_model, read_kind
+from aam_core.passes import all_passes, average, number_of_passes, samples_above
 from aam_core.study import prepare_study
 from aam_core.table import FeatureTable
 
@@ -69,6 +70,7 @@ def predict(
     saved = read_kind(model, "model")
     decoder = Decoder.from_dict(saved["task"], saved["target"])
     options = saved["options"]
+    number = number_of_passes(config, options)
     study = prepare_study(
         table,
         sequences,
@@ -99,15 +101,30 @@ def predict(
         f"on {device.type}."
     )
     asvs = encode_table(network.base, study, every, config, device)
-    rows = RowBatches(every, config.batch_size, shuffle=False)
-    batches = loader(maker, rows, config.num_workers)
-    found = [o for _, o in outputs(network, batches, asvs, config, device)]
-    raw = torch.cat([o["target"] for o in found]).float().cpu().numpy()
+
+    def run(rows: np.ndarray, draw: int) -> torch.Tensor:
+        order = RowBatches(rows, config.batch_size, shuffle=False, epoch=draw)
+        batches = loader(maker, order, config.num_workers)
+        found = outputs(network, batches, asvs, config, device)
+        return torch.cat([o["target"] for _, o in found])
+
+    above = samples_above(study, every, options["token_limit"])
+    if number > 1:
+        report(
+            f"{len(above):,} of {len(ids):,} samples have more than "
+            f"{options['token_limit']:,} ASVs: their predictions are means over "
+            f"{number:,} random draws."
+        )
+    passes = all_passes(run(every, 0), above, number, run)
+    raw = average(passes, decoder.task).float().cpu().numpy()
+    details = decoder.details(raw, ids, groups)
+    if config.output_variance:
+        spread = decoder.spread(passes.float().cpu().numpy(), ids, groups)
+        details = details.join(spread)
     kept = set(ids)
     order = [i for i in table.sample_ids if i in kept]
     return Predictions(
-        decoder.predictions(raw, ids, groups).loc[order],
-        decoder.details(raw, ids, groups).loc[order],
+        decoder.predictions(raw, ids, groups).loc[order], details.loc[order]
     )
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from aam_core.batches import Batch
 from aam_core.config import Architecture
+from aam_core.head import TargetHead
 from aam_core.model import AttentionPooling, Encoder, Transformer
 
 
@@ -25,6 +25,13 @@ class HeadShape:
     cardinalities: tuple[int, ...] = ()  #: categories per covariate, with unknown
     categorical_embed_dim: int = 16
     categorical_fusion: str = "concat"
+    layer_norm: bool = True  #: whether the head reads a normalised embedding
+    hidden_dims: tuple[int, ...] = ()  #: hidden layers of the head
+    hidden_dropout: float = 0.0
+    residual: bool = False  #: hidden layers beside a linear head
+    bounded: bool = False  #: scaled predictions within [0, 1]
+    activation: str = "none"  #: keeps predictions at 0 or more in original units
+    output_scale: bool = False  #: one learned factor per target
 
 
 class CategoricalFusion(nn.Module):
@@ -89,10 +96,8 @@ class SequencePredictor(nn.Module):
         self.fusion = None
         if shape.cardinalities:
             self.fusion = CategoricalFusion(width, shape)
-        self.norm = nn.LayerNorm(width)
-        self.head = nn.Linear(width, shape.outputs * max(shape.quantiles, 1))
-        nn.init.normal_(self.head.weight, std=0.01)
-        nn.init.zeros_(self.head.bias)
+        self.norm = nn.LayerNorm(width) if shape.layer_norm else nn.Identity()
+        self.head = TargetHead(width, shape)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "SequencePredictor":
@@ -116,18 +121,9 @@ class SequencePredictor(nn.Module):
         sample_SD = self.pooled(out, batch)
         if self.fusion is not None:
             sample_SD = self.fusion(sample_SD, batch.categories_SK)
-        raw = self.head(self.norm(sample_SD))
-        return out | {"target": self._outputs(raw.float())}
+        return out | {"target": self.head(self.norm(sample_SD))}
 
     def pooled(self, out: dict[str, Tensor], batch: Batch) -> Tensor:
         """The sample (S, D) as the target sees it, before the covariates."""
         states = self.target(out["states"], out["keep"])
         return self.pool(states, out["keep"], batch.abundance_SA)
-
-    def _outputs(self, raw: Tensor) -> Tensor:
-        if not self.shape.quantiles:
-            return raw
-        first, steps = raw.unflatten(-1, (-1, self.shape.quantiles)).split(
-            [1, self.shape.quantiles - 1], dim=-1
-        )
-        return torch.cat([first, F.softplus(steps)], dim=-1).cumsum(dim=-1)

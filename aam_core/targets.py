@@ -194,6 +194,11 @@ class TargetScaler:
         values = scaled * scale + shift
         return np.expm1(values) if self.transform_name.startswith("log") else values
 
+    @property
+    def zero(self) -> np.ndarray:
+        """Where 0 in the original units lies on the scale of all samples, (T,)."""
+        return -self.shift / self.scale
+
     def unseen(self, groups: Sequence[str]) -> list[str]:
         """The categories that are scaled like all samples, sorted."""
         return sorted(set(groups) - set(self.categories) - {""})

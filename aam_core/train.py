@@ -18,7 +18,7 @@ from aam_core.calibrate import (
     calibrate_target,
     first_rows,
 )
-from aam_core.config import TrainConfig
+from aam_core.config import REGRESSOR_DROPOUT, TrainConfig
 from aam_core.decoding import interval_half_widths
 from aam_core.device import choose_device
 from aam_core.errors import InputError
@@ -40,6 +40,7 @@ from aam_core.loop import Objective, fit
 from aam_core.losses import self_supervised_losses, target_loss, weighted_total
 from aam_core.metrics import classification_metrics, regression_metrics
 from aam_core.model import Encoder
+from aam_core.passes import all_passes, average, samples_above
 from aam_core.phylogeny import Phylogeny
 from aam_core.predictor import HeadShape, SequencePredictor
 from aam_core.pretrain import (
@@ -179,6 +180,13 @@ def head_shape(config: TrainConfig, labels: Labels) -> HeadShape:
         cardinalities=cardinalities,
         categorical_embed_dim=config.categorical_embed_dim,
         categorical_fusion=config.categorical_fusion,
+        layer_norm=config.target_layer_norm,
+        hidden_dims=config.regressor_hidden_dims,
+        hidden_dropout=config.regressor_dropout or REGRESSOR_DROPOUT,
+        residual=config.residual_regression_head,
+        bounded=config.bounded_targets,
+        activation=config.output_activation,
+        output_scale=config.learnable_output_scale,
     )
 
 
@@ -191,17 +199,15 @@ def set_first_guess(
     of the target.
     """
     values = labels.values[training]
+    zero = None
     if labels.decoder.classes is not None:
         shares = np.bincount(values, minlength=labels.outputs) / len(values)
-        guess = logit(shares.clip(1e-3, 1 - 1e-3))
-    elif labels.decoder.quantiles:
-        guess = np.quantile(values, labels.decoder.quantiles, axis=0).T
-        steps = np.diff(guess, axis=1).clip(1e-3)
-        guess[:, 1:] = np.log(np.expm1(steps))  # the inverse of softplus
+        guess = logit(shares.clip(1e-3, 1 - 1e-3))[:, None]
     else:
-        guess = np.median(values, axis=0)
-    with torch.no_grad():
-        model.head.bias.copy_(torch.as_tensor(guess).flatten())
+        levels = labels.decoder.quantiles or (0.5,)
+        guess = np.quantile(values, levels, axis=0).T
+        zero = torch.as_tensor(labels.decoder.scaler.zero)
+    model.head.start_at(torch.as_tensor(guess), zero)
 
 
 class TrainSession:
@@ -293,8 +299,7 @@ class TrainSession:
 
     def validate(self) -> dict[str, float]:
         """Scores on the validation samples; targets in their own units."""
-        out = self._validation_outputs()
-        raw = torch.cat([o["target"] for o in out])
+        out, raw = self._validation_outputs()
         values = torch.as_tensor(self.labels.values[self.validation])
         loss = float(self.target_loss(raw, values.to(raw.device)))
         scores = {"val_loss": loss}
@@ -313,17 +318,29 @@ class TrainSession:
 
     def raw_predictions(self) -> np.ndarray:
         """What the head returns for the validation samples."""
-        out = self._validation_outputs()
-        return torch.cat([o["target"] for o in out]).float().cpu().numpy()
+        return self._validation_outputs()[1].float().cpu().numpy()
 
-    def _validation_outputs(self) -> list[dict[str, Tensor]]:
+    def _validation_outputs(self) -> tuple[list[dict[str, Tensor]], Tensor]:
+        """What the model returns, by batch, and the target averaged over passes."""
         model, config = self.model.eval(), self.config
         table = self.table or encode_table(
             model.base, self.inputs.study, self.validation, config, self.device
         )
-        rows = RowBatches(self.validation, config.batch_size, shuffle=False)
-        batches = loader(self.maker(training=False), rows)
-        return [o for _, o in outputs(model, batches, table, config, self.device)]
+        maker = self.maker(training=False)
+
+        def run(rows: np.ndarray, draw: int) -> list[dict[str, Tensor]]:
+            order = RowBatches(rows, config.batch_size, shuffle=False, epoch=draw)
+            found = outputs(model, loader(maker, order), table, config, self.device)
+            return [o for _, o in found]
+
+        out = run(self.validation, 0)
+        passes = all_passes(
+            _targets(out),
+            samples_above(self.inputs.study, self.validation, config.token_limit),
+            config.val_prediction_passes,
+            lambda above, draw: _targets(run(self.validation[above], draw)),
+        )
+        return out, average(passes, config.task)
 
     def groups(self, rows: np.ndarray) -> list[str] | None:
         """The categories that the scale of these rows depends on."""
@@ -348,6 +365,10 @@ class TrainSession:
             widths = interval_half_widths(true, point)
             decoder = dataclasses.replace(decoder, half_widths=widths)
         return dataclasses.replace(self.labels, decoder=decoder)
+
+
+def _targets(out: list[dict[str, Tensor]]) -> Tensor:
+    return torch.cat([o["target"] for o in out])
 
 
 def _sentence(scores: dict[str, float]) -> str:

@@ -119,6 +119,55 @@ def test_classifier_and_lists_of_columns(files, tmp_path):
     assert saved["options"]["categorical_columns"] == ["site", "subject"]
 
 
+@pytest.mark.parametrize(
+    ("older", "transform", "columns"),
+    [
+        (("--no-normalize-targets",), "none", []),
+        (("--normalize-targets",), "minmax", []),
+        (("--log-transform-targets",), "log-minmax", []),
+        (("--normalize-targets-by", "site,kind"), "zscore-category", ["site", "kind"]),
+        ((), "minmax", []),
+    ],
+)
+def test_older_spellings_reach_the_model(files, tmp_path, older, transform, columns):
+    done = aam(
+        "train",
+        *inputs(files, "table", "sequences", "metadata"),
+        *("--metadata-column", "value", *SMALL, "--epochs", "1", *older),
+        *("--output-dir", tmp_path / "run"),
+    )
+    assert done.exit_code == 0, done.output
+    assert ("older spelling" in done.output) == bool(older)
+    saved = checkpoint.read_config(tmp_path / "run" / "checkpoints" / "best_model")
+    assert saved["options"]["target_transform"] == transform
+    assert saved["target"]["normalize_by"] == columns
+
+
+def test_older_spelling_against_a_newer_one(files, tmp_path):
+    done = aam(
+        "train",
+        *inputs(files, "table", "sequences", "metadata"),
+        *("--metadata-column", "value", "--output-dir", tmp_path / "run"),
+        *("--normalize-targets", "--target-transform", "none"),
+    )
+    assert done.exit_code == 1
+    assert "--target-transform is none: leave --normalize-targets out" in done.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_class_weights_and_losses_of_targets(files, tmp_path):
+    given = inputs(files, "table", "sequences", "metadata")
+    for run, options in {
+        "class_weights": ("kind", "--classifier", "--class-weights", "balanced"),
+        "loss_config": ("value", "--loss-config", '{"value": "mse"}'),
+    }.items():
+        output = ("--output-dir", tmp_path / run, *SMALL)
+        done = aam("train", *given, "--metadata-column", *options, *output)
+        assert done.exit_code == 0, done.output
+        best = tmp_path / run / "checkpoints" / "best_model"
+        assert checkpoint.read_config(best)["options"][run] == options[-1]
+
+
 def test_nothing_is_overwritten(files, encoder, tmp_path):
     given = inputs(files, "table", "sequences", "tree")
     before = (encoder / "history.tsv").read_bytes()

@@ -5,9 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from aam_core.config import OptimiserOptions, PretrainConfig
+from aam_core.config import METRICS, OptimiserOptions, PretrainConfig
 from aam_core.errors import InputError
 from aam_core.loop import Objective, Stepper, fit, make_optimizer, make_scheduler
+from aam_core.metrics import classification_metrics, regression_metrics
 
 CPU = torch.device("cpu")
 
@@ -82,6 +83,21 @@ def test_best_state_is_a_copy_of_its_epoch():
 def test_higher_is_better_for_r2():
     result, _ = run(weight(), Numbers([1]), [0.1, 0.7, 0.3], select="val_r2", epochs=3)
     assert result.best_epoch == 2
+
+
+@pytest.mark.parametrize("task", METRICS)
+def test_every_score_that_can_select_has_its_direction(task):
+    """A perfect prediction is the best epoch, whichever score selects."""
+    if task == "regression":
+        true, poor = np.arange(6.0), np.array([4.0, 0, 1, 5, 2, 3])
+        rows = [regression_metrics(true, predicted) for predicted in (poor, true)]
+    else:
+        true, poor = list("aabbcc"), list("abbcca")
+        rows = [classification_metrics(true, predicted) for predicted in (poor, true)]
+    for name in METRICS[task]:
+        scores = [row[name] for row in rows] + [rows[0][name]]
+        result, _ = run(weight(), Numbers([1]), scores, f"val_{name}", epochs=3)
+        assert result.best_epoch == 2, name
 
 
 def test_nan_scores_are_never_better():

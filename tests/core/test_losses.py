@@ -73,6 +73,45 @@ def test_target_losses_by_hand(name, expected):
     assert float(got) == pytest.approx(expected)
 
 
+def test_each_target_has_its_loss_by_hand():
+    config = TrainConfig(
+        metadata_column=("a", "b", "c"),
+        loss_type="mae",
+        loss_config='{"0": "mse", "c": "huber"}',
+    )
+    predicted = torch.tensor([[0.0, 0.0, 0.0], [3.0, 1.0, 0.5]])
+    got = losses.target_loss(config)(predicted, torch.zeros(2, 3))
+    # mean of mse (0 + 9) / 2, mae (0 + 1) / 2, huber (0 + 0.5²/2) / 2
+    assert float(got) == pytest.approx((4.5 + 0.5 + 0.0625) / 3)
+
+
+def test_one_loss_for_all_targets_is_the_plain_loss():
+    config = TrainConfig(
+        metadata_column=("a", "b"), loss_config='{"0": "mse", "1": "mse"}'
+    )
+    predicted, true = torch.randn(5, 2), torch.randn(5, 2)
+    got = losses.target_loss(config)(predicted, true)
+    assert float(got) == pytest.approx(float(((predicted - true) ** 2).mean()))
+
+
+def test_penalties_reach_the_asymmetric_loss():
+    config = TrainConfig(
+        metadata_column=("x",), loss_type="asymmetric", over_penalty=3.0
+    )
+    loss = losses.target_loss(config)
+    # 2 too high at weight 3; 4 too low at weight 1, the default
+    got = loss(torch.tensor([[3.0], [0.0]]), torch.tensor([[1.0], [4.0]]))
+    assert float(got) == pytest.approx((2 * 3 + 4) / 2)
+
+
+def test_chosen_quantiles_reach_the_loss():
+    config = TrainConfig(
+        metadata_column=("x",), loss_type="quantile", quantiles=(0.2, 0.5)
+    )
+    got = losses.target_loss(config)(torch.zeros(1, 1, 2), torch.ones(1, 1))
+    assert float(got) == pytest.approx((0.2 + 0.5) / 2)
+
+
 def test_class_weights_enter_the_loss():
     config = TrainConfig(metadata_column=("x",), task="classification")
     logits, classes = torch.tensor([[2.0, 0.0], [0.0, 0.0]]), torch.tensor([0, 1])

@@ -21,6 +21,7 @@ from aam_core.config import (
     LossOptions,
     ModelOptions,
     OptimiserOptions,
+    PredictConfig,
     PretrainConfig,
     TargetOptions,
     TrainConfig,
@@ -195,8 +196,11 @@ def test_lists_of_text(value):
 
 @pytest.mark.parametrize("value", ["0.25,0.5", [0.25, 0.5], ("0.25", 0.5)])
 def test_lists_of_numbers(value):
-    options = TargetOptions(metadata_column="age", quantiles=value)
+    options = TargetOptions(
+        metadata_column="age", loss_type="quantile", quantiles=value
+    )
     assert options.quantiles == (0.25, 0.5)
+    assert options.loss_value("quantiles") == (0.25, 0.5)
 
 
 def test_lists_check_each_element():
@@ -273,7 +277,36 @@ def test_features_per_split_errors(text):
         ({"loss_type": "quantile", "quantiles": "0.1,0.9"}, r"must hold 0\.5"),
         ({"quantiles": "0.5,0.1"}, "quantiles must rise"),
         ({"quantiles": "0.5,0.5"}, "quantiles must rise"),
+        ({"quantiles": "0.1,0.5"}, "choose loss_type quantile"),
+        ({"over_penalty": 1}, "choose loss_type asymmetric"),
+        ({"loss_type": "mae", "under_penalty": 2}, "leave under_penalty out"),
         ({"best_metric": "f1"}, "f1 does not fit a regression"),
+        ({"best_metric": "balanced_accuracy"}, "does not fit a regression"),
+        ({"task": "classification", "best_metric": "rmse"}, "does not fit a class"),
+        ({"class_weights": "balanced"}, "class_weights has no effect on a regression"),
+        ({"task": "classification", "loss_type": "mse"}, "leave loss_type out"),
+        (
+            {"task": "classification", "target_transform": "zscore"},
+            "target_transform has no effect on a classification",
+        ),
+        ({"task": "classification", "loss_config": '{"0": "mse"}'}, "leave loss_confi"),
+        ({"loss_config": "mse"}, "must be a JSON object"),
+        ({"loss_config": '[["age", "mse"]]'}, "must be a JSON object"),
+        ({"loss_config": "{}"}, "must be a JSON object"),
+        ({"loss_config": '{"1": "mse"}'}, "'1', which is no target: .* 'age'"),
+        ({"loss_config": '{"site": "mse"}'}, "'site', which is no target"),
+        ({"loss_config": '{"age": "quantile"}'}, "allowed are huber, mse, mae"),
+        ({"loss_config": '{"age": ["mse"]}'}, "allowed are huber, mse, mae"),
+        ({"loss_config": '{"age": "mse", "0": "mae"}'}, "'age' twice"),
+        ({"loss_config": '{"0": "mse", "0": "mae"}'}, "'age' twice"),
+        (
+            {"loss_type": "quantile", "loss_config": '{"0": "mse"}'},
+            "cannot be combined with loss_type 'quantile'",
+        ),
+        (
+            {"loss_type": "asymmetric", "loss_config": '{"0": "mse"}'},
+            "cannot be combined with loss_type 'asymmetric'",
+        ),
         (
             {"task": "classification", "best_metric": "mae"},
             "mae does not fit a classification",
@@ -284,6 +317,63 @@ def test_features_per_split_errors(text):
 def test_options_that_do_not_go_together(kind, options, message):
     with pytest.raises(InputError, match=message):
         kind(**({"metadata_column": "age"} | options))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"bounded_targets": True, "output_activation": "exp"},
+            "leave output_activation out, or bounded_targets",
+        ),
+        (
+            {"bounded_targets": True, "target_transform": "zscore"},
+            "choose minmax or log-minmax",
+        ),
+        (
+            {"bounded_targets": True, "target_transform": "log-zscore"},
+            "choose minmax or log-minmax",
+        ),
+        (
+            {
+                "output_activation": "relu",
+                "target_transform": "zscore-category",
+                "normalize_by": "site",
+            },
+            "one scale for all samples",
+        ),
+        ({"residual_regression_head": True}, "leave residual_regression_head out"),
+        ({"regressor_dropout": 0.0}, "leave regressor_dropout out"),
+        ({"regressor_hidden_dims": "64,0"}, "regressor_hidden_dims is 0"),
+        ({"val_prediction_passes": 2}, "choose asv_sampling random"),
+        *(
+            ({"task": "classification", name: value}, f"leave {name} out")
+            for name, value in {
+                "bounded_targets": True,
+                "output_activation": "relu",
+                "learnable_output_scale": True,
+                "regressor_hidden_dims": "8",
+            }.items()
+        ),
+    ],
+)
+def test_output_options_that_do_not_go_together(options, message):
+    with pytest.raises(InputError, match=message):
+        TrainConfig(**({"metadata_column": "age"} | options))
+
+
+def test_spread_needs_passes():
+    with pytest.raises(InputError, match="at least two passes"):
+        PredictConfig(output_variance=True, prediction_passes=1)
+    PredictConfig(output_variance=True, prediction_passes=2)
+
+
+def test_losses_of_targets():
+    options = TargetOptions(
+        metadata_column="a,b,1", loss_config='{"1": "mse", "0": "mae"}'
+    )
+    # a name goes before a position
+    assert options.target_losses() == ("mae", "huber", "mse")
 
 
 def test_options_that_do_go_together():

@@ -275,6 +275,24 @@ def test_bf16_reaches_training_and_validation(made, tmp_path, monkeypatch):
     assert (False, torch.bfloat16) in seen
 
 
+@pytest.mark.parametrize(
+    ("task", "metric"),
+    [
+        ("regression", "rmse"),
+        ("regression", "pearson"),
+        ("classification", "balanced_accuracy"),
+        ("classification", "recall"),
+    ],
+)
+def test_best_metric_selects_the_saved_epoch(made, tmp_path, task, metric):
+    config = config_of(task, best_metric=metric, epochs=4)
+    train(config, tmp_path / "m", **shared(made), metadata=made.metadata, **QUIET)
+    scores = checkpoint.read_history(tmp_path / "m")[f"val_{metric}"]
+    best = scores.min() if metric == "rmse" else scores.max()
+    epoch = checkpoint.read_config(tmp_path / "m")["best_epoch"]
+    assert scores[epoch - 1] == best
+
+
 def test_quantiles_and_several_targets(made, tmp_path):
     metadata = made.metadata.assign(double=2 * made.metadata["value"] + 5)
     config = config_of(metadata_column=("value", "double"), loss_type="quantile")

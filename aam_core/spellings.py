@@ -1,0 +1,109 @@
+"""Older spellings of options of `aam train`, said again in today's words."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import click
+
+from aam_core.errors import InputError
+
+
+class Older(click.Option):
+    """An option that is understood, but has a better name now."""
+
+    topic = "Older spellings"
+
+
+def older_spellings(function: Callable) -> Callable:
+    """Add the options that `translated` understands."""
+    spellings = [
+        Older(
+            ["--normalize-targets/--no-normalize-targets"],
+            default=None,
+            help="Now --target-transform minmax, or none.",
+        ),
+        Older(
+            ["--log-transform-targets"],
+            is_flag=True,
+            default=None,
+            help="Now --target-transform log-minmax.",
+        ),
+        Older(
+            ["--normalize-targets-by"],
+            metavar="STR,…",
+            help="Now --target-transform zscore-category with --normalize-by.",
+        ),
+    ]
+    parameters = getattr(function, "__click_params__", [])
+    # click reads this list from its end, as decorators fill it
+    function.__click_params__ = spellings[::-1] + parameters
+    return function
+
+
+def translated(
+    given: Mapping[str, Any], report: Callable[[str], None]
+) -> dict[str, Any]:
+    """The options of today that the older spellings mean.
+
+    Parameters
+    ----------
+    given : mapping
+        All options of the command line; None where one was not given.
+    report : callable
+        Is told what to write instead.
+
+    Returns
+    -------
+    dict
+        `target_transform` and `normalize_by`, where older spellings were used.
+
+    Raises
+    ------
+    InputError
+        If the older spellings contradict each other, or the new ones.
+    """
+    used = []
+    if given["normalize_targets"] is not None:
+        negated = "" if given["normalize_targets"] else "no-"
+        used.append(f"--{negated}normalize-targets")
+    if given["log_transform_targets"]:
+        used.append("--log-transform-targets")
+    if given["normalize_targets_by"] is not None:
+        used.append("--normalize-targets-by")
+    if not used:
+        return {}
+    said = " with ".join(used)
+    meant = _meaning(given, said)
+    for name, value in meant.items():
+        option = "--" + name.replace("_", "-")
+        now = given[name] or None
+        if now is not None and _words(now) != _words(value):
+            raise InputError(
+                f"{said} means {option} {_words(value)}, but {option} is "
+                f"{_words(now)}: leave {said} out."
+            )
+    today = " ".join(f"--{n.replace('_', '-')} {_words(v)}" for n, v in meant.items())
+    report(f"{said} is an older spelling and will be removed: write {today} instead.")
+    return meant
+
+
+def _meaning(given: Mapping[str, Any], said: str) -> dict[str, Any]:
+    scaled, columns = given["normalize_targets"], given["normalize_targets_by"]
+    if given["log_transform_targets"]:
+        if scaled is False or columns is not None:
+            raise InputError(
+                f"{said} has no counterpart: with logarithms, the target is scaled "
+                "too, and over all samples. Choose --target-transform log-minmax or "
+                "log-zscore."
+            )
+        return {"target_transform": "log-minmax"}
+    if columns is not None:
+        if scaled is False:
+            raise InputError(f"{said} contradict each other: leave one of them out.")
+        return {"target_transform": "zscore-category", "normalize_by": (columns,)}
+    return {"target_transform": "none" if scaled is False else "minmax"}
+
+
+def _words(value: Any) -> str:
+    """A value, or the values of a list, as written on the line."""
+    return value if isinstance(value, str) else ",".join(value)

@@ -1,0 +1,86 @@
+"""Older spellings of options in `aam`."""
+
+import pytest
+
+from aam_core.errors import InputError
+from aam_core.spellings import translated
+
+NOTHING = dict.fromkeys(
+    ("normalize_targets", "log_transform_targets", "normalize_targets_by")
+) | {"target_transform": None, "normalize_by": ()}
+
+
+@pytest.mark.parametrize(
+    ("given", "meant", "instead"),
+    [
+        (
+            {"normalize_targets": True},
+            {"target_transform": "minmax"},
+            "--target-transform minmax",
+        ),
+        (
+            {"normalize_targets": False, "target_transform": "none"},
+            {"target_transform": "none"},
+            "--target-transform none",
+        ),
+        (
+            {"log_transform_targets": True, "normalize_targets": True},
+            {"target_transform": "log-minmax"},
+            "--target-transform log-minmax",
+        ),
+        (
+            {"normalize_targets_by": "site,sex", "normalize_by": ("site", "sex")},
+            {"target_transform": "zscore-category", "normalize_by": ("site,sex",)},
+            "--target-transform zscore-category --normalize-by site,sex",
+        ),
+    ],
+)
+def test_meaning(given, meant, instead):
+    lines = []
+    assert translated(NOTHING | given, lines.append) == meant
+    assert len(lines) == 1
+    assert lines[0].endswith(f"write {instead} instead.")
+
+
+def test_nothing_older():
+    lines = []
+    assert translated(NOTHING | {"target_transform": "zscore"}, lines.append) == {}
+    assert lines == []
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        (
+            {"normalize_targets": True, "target_transform": "zscore"},
+            "--target-transform is zscore: leave --normalize-targets out",
+        ),
+        (
+            {"normalize_targets": False, "target_transform": "minmax"},
+            "--no-normalize-targets means --target-transform none",
+        ),
+        (
+            {"log_transform_targets": True, "target_transform": "log-zscore"},
+            "leave --log-transform-targets out",
+        ),
+        (
+            {"normalize_targets_by": "site", "normalize_by": ("sex",)},
+            "means --normalize-by site, but --normalize-by is sex",
+        ),
+        (
+            {"normalize_targets": False, "log_transform_targets": True},
+            "has no counterpart",
+        ),
+        (
+            {"normalize_targets_by": "site", "log_transform_targets": True},
+            "has no counterpart",
+        ),
+        (
+            {"normalize_targets": False, "normalize_targets_by": "site"},
+            "contradict each other",
+        ),
+    ],
+)
+def test_contradictions(given, match):
+    with pytest.raises(InputError, match=match):
+        translated(NOTHING | given, lambda line: None)
