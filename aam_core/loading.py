@@ -44,7 +44,10 @@ def load_encoder(directory: Path, arch: Architecture | None = None) -> Encoder:
 def load_model(directory: Path) -> SequencePredictor:
     """A trained predictor, in evaluation."""
     config = read_kind(directory, "model")
-    head = config["head"] | {"cardinalities": tuple(config["head"]["cardinalities"])}
+    head = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in config["head"].items()
+    }
     model = SequencePredictor(Encoder(architecture(config)), HeadShape(**head))
     model.load_state_dict(load_file(directory / WEIGHTS))
     return model.eval()
