@@ -342,3 +342,14 @@ def test_column_of_the_loss_weights():
     chosen = options(categorical_loss_weights="winter=2", **second)
     assert chosen.loss_weight_column == "season"
     assert TrainConfig(**json.loads(json.dumps(chosen.to_dict()))) == chosen
+
+
+@every_fusion
+def test_bf16_is_close(study, fusion):
+    model, batch = predictor(fusion, scaled_by=(0,)), batch_of(study, range(8))
+    with torch.no_grad():
+        full = model(batch)["target"]
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            low = model(batch)["target"]
+    assert low.dtype == torch.float32
+    close(low, full, tolerance=0.15)
