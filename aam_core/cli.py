@@ -13,6 +13,7 @@ import pandas as pd
 import aam_core
 from aam_core.config import COMMANDS
 from aam_core.errors import InputError
+from aam_core.guides import COVARIATES
 from aam_core.options import OptionSpec, option_specs
 from aam_core.spellings import older_spellings, translated
 
@@ -130,6 +131,13 @@ def distance_options(function: Callable) -> Callable:
     )(function)
 
 
+def print_guide(ctx: click.Context, parameter: click.Parameter, asked: bool) -> None:
+    """Print the guide to covariates and end the command."""
+    if asked and not ctx.resilient_parsing:
+        click.echo(COVARIATES)
+        ctx.exit()
+
+
 def encoder_option(function: Callable) -> Callable:
     """A pre-trained encoder to start from."""
     return click.option(
@@ -190,6 +198,14 @@ def pretrain(
 @encoder_option
 @output_options
 @click.option("--classifier", is_flag=True, help="Predict classes, not numbers.")
+@click.option(
+    "--categorical-help",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=print_guide,
+    help="Show how to choose among the options for covariates, and exit.",
+)
 @configured("train", "task")
 def train(table: Path, sequences: Path | None, metadata: Path, **given: Any) -> None:
     """Learn to predict a column of the sample metadata."""

@@ -7,6 +7,7 @@ it. `TargetHead.start_at` inverts it: an untrained head predicts what it is told
 Shapes: S samples, D width, T target columns (or classes), Q quantiles, H hidden units.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -58,8 +59,14 @@ class TargetHead(nn.Linear):
         nn.init.normal_(self.weight, std=0.01)
         nn.init.zeros_(self.bias)
 
-    def forward(self, sample_SD: Tensor) -> Tensor:
-        """Return (S, T), or (S, T, Q) that rise with Q."""
+    def forward(
+        self, sample_SD: Tensor, adjust: Callable[[Tensor], Tensor] | None = None
+    ) -> Tensor:
+        """Return (S, T), or (S, T, Q) that rise with Q.
+
+        `adjust` changes, in a monotone way, what would be predicted without a
+        constraint, so that the constraint holds all the same.
+        """
         deviation = self._deviation(sample_SD).float()
         deviation_STQ = deviation.unflatten(-1, (self.shape.outputs, -1))
         if self.scale is not None:
@@ -68,6 +75,8 @@ class TargetHead(nn.Linear):
         if self.shape.quantiles:
             first, steps = raw_STQ.tensor_split([1], dim=-1)
             raw_STQ = torch.cat([first, F.softplus(steps)], dim=-1).cumsum(dim=-1)
+        if adjust is not None:
+            raw_STQ = adjust(raw_STQ)
         scaled_STQ = self._constrain(raw_STQ)
         if self.shape.quantiles:
             # where a constraint is nearly flat, rounding could turn two around

@@ -3,13 +3,14 @@
 Shapes: N samples of the study, T target columns, K categorical columns, C classes.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from aam_core.categories import CategoricalEncoder, category_labels
-from aam_core.config import TrainConfig
+from aam_core.config import CategoricalOptions, TrainConfig, category_weights
 from aam_core.decoding import Decoder
 from aam_core.errors import InputError, some
 from aam_core.inputs import Report
@@ -27,6 +28,7 @@ class Labels:
     class_weights: np.ndarray | None  #: (C,) float32
     categories: CategoricalEncoder | None
     categories_NK: np.ndarray | None
+    loss_weights_N: np.ndarray | None = None  #: float32, of each sample's target loss
 
     @property
     def outputs(self) -> int:
@@ -84,10 +86,87 @@ def fit_labels(
         categories = CategoricalEncoder.fit(
             metadata.loc[ids[training]],
             config.categorical_columns,
-            embed_dim=config.categorical_embed_dim,
+            embed_dim=config.categorical_value("categorical_embed_dim"),
         )
         categories_NK = categories.transform(metadata, ids, "ignore", report)
-    return Labels(target, decoder, values, groups, weights, categories, categories_NK)
+    loss_weights_N = None
+    if config.loss_weight_column is not None:
+        column = config.loss_weight_column
+        indices_N = categories_NK[:, config.categorical_columns.index(column)]
+        known = categories.categories[column]
+        loss_weights_N = category_loss_weights(config, known, indices_N, training)
+    return Labels(
+        target,
+        decoder,
+        values,
+        groups,
+        weights,
+        categories,
+        categories_NK,
+        loss_weights_N,
+    )
+
+
+def category_loss_weights(
+    config: CategoricalOptions,
+    known: Sequence[str],
+    indices_N: np.ndarray,
+    training: np.ndarray,
+) -> np.ndarray:
+    """The weight of each sample in the target loss, by its category.
+
+    Parameters
+    ----------
+    config : CategoricalOptions
+        With `categorical_loss_weights`.
+    known : sequence of str
+        The categories of the column, whose indices count from 1.
+    indices_N : numpy.ndarray
+        Category of each sample; 0 is unknown and has weight 1.
+    training : numpy.ndarray
+        Rows of the training samples.
+
+    Returns
+    -------
+    numpy.ndarray
+        (N,) float32, on average 1 over the training samples, so that the weights
+        leave the size of the loss beside the others as it is.
+
+    Raises
+    ------
+    InputError
+        If a named category is not among the training samples, or all of these have
+        weight 0.
+    """
+    weights = np.ones(len(known) + 1)
+    named = category_weights(config.categorical_loss_weights)
+    if named is None:
+        counts = np.bincount(indices_N[training], minlength=len(weights))[1:]
+        weights[1:] = counts.sum() / (len(counts) * counts)
+    else:
+        _check_categories(named, config.loss_weight_column, known)
+        for name, weight in named.items():
+            weights[known.index(name) + 1] = weight
+    weights_N = weights[indices_N]
+    mean = weights_N[training].mean()
+    if not mean:
+        raise InputError(
+            "categorical_loss_weights gives all training samples weight 0: nothing "
+            "would be learned."
+        )
+    return (weights_N / mean).astype(np.float32)
+
+
+def _check_categories(
+    named: Mapping[str, float], column: str, known: Sequence[str]
+) -> None:
+    strange = [name for name in named if name not in known]
+    if strange:
+        raise InputError(
+            f"categorical_loss_weights names {some(strange)}, which no training sample "
+            f"has in column {column!r}; known are {some(known)}. Correct the name, or "
+            "choose another categorical_loss_weight_column."
+        )
 
 
 def _classes(config, metadata, target, training, report):

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from aam_core.batches import Batch
 from aam_core.config import OptimiserOptions
 from aam_core.device import autocast
 from aam_core.errors import InputError
+from aam_core.fusion import is_covariate
 
 #: Progress labels of the losses.
 LABELS = {
@@ -24,6 +26,11 @@ LABELS = {
     "count_loss": "NCL",
     "target_loss": "RL",
     "nuc_accuracy": "NA%",
+}
+#: TensorBoard tags of what has no train_ or val_ in the history.
+TAGS = {
+    "gmu_gate_mean": "gmu/gate_mean",
+    "cross_attn_weight_mean": "cross_attn/weight_mean",
 }
 LOWER_IS_BETTER = ("val_loss", "val_mae", "val_mse", "val_rmse")
 
@@ -179,19 +186,46 @@ class Stepper:
 def make_optimizer(
     model: nn.Module, config: OptimiserOptions, fused: bool = False
 ) -> torch.optim.Optimizer:
-    """The options' optimiser; weight decay reaches weight matrices only."""
-    trained = [p for p in model.parameters() if p.requires_grad]
-    groups = [
+    """The options' optimiser; weight decay reaches weight matrices only.
+
+    With `categorical_lr`, the parameters of the covariates are groups of their own.
+    Their learning rate follows the first group's at a constant ratio, whatever the
+    schedule (a lowest rate, for example, would otherwise hold for both).
+    """
+    trained = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    groups = _decay_groups([p for _, p in trained], config)
+    if getattr(config, "categorical_lr", None) is not None:
+        ratio = config.categorical_lr / config.lr
+        covariates = [p for n, p in trained if is_covariate(n)]
+        groups = _decay_groups([p for n, p in trained if not is_covariate(n)], config)
+        groups += [g | {"lr_ratio": ratio} for g in _decay_groups(covariates, config)]
+    if config.optimizer == "sgd":
+        optimizer = torch.optim.SGD(groups, lr=config.lr, momentum=0.9)
+    else:
+        kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[config.optimizer]
+        optimizer = kind(groups, lr=config.lr, fused=fused)
+    optimizer.register_step_pre_hook(_keep_ratios)
+    return optimizer
+
+
+def _decay_groups(
+    parameters: list[nn.Parameter], config: OptimiserOptions
+) -> list[dict[str, Any]]:
+    return [
         {
-            "params": [p for p in trained if p.dim() >= 2],
+            "params": [p for p in parameters if p.dim() >= 2],
             "weight_decay": config.weight_decay,
         },
-        {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
+        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
     ]
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=config.lr, momentum=0.9)
-    kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[config.optimizer]
-    return kind(groups, lr=config.lr, fused=fused)
+
+
+def _keep_ratios(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+    """Before each step: rates that are a multiple of the first group's."""
+    first, *others = optimizer.param_groups
+    for group in others:
+        if "lr_ratio" in group:
+            group["lr"] = first["lr"] * group["lr_ratio"]
 
 
 def make_scheduler(
@@ -305,4 +339,5 @@ def _log(writer, row: dict[str, float]) -> None:
         return
     for name, value in row.items():
         if name != "epoch":
-            writer.add_scalar(name.replace("_", "/", 1), value, row["epoch"])
+            tag = TAGS.get(name, name.replace("_", "/", 1))
+            writer.add_scalar(tag, value, row["epoch"])

@@ -136,6 +136,27 @@ def mean_over_targets(
     return torch.stack([loss(guess, true) for loss, guess, true in columns]).mean()
 
 
+def weighted_target_loss(
+    options: TargetOptions,
+    predicted: Tensor,
+    true: Tensor,
+    weights_S: Tensor,
+    class_weights: Tensor | None = None,
+) -> Tensor:
+    """The loss of `target_loss`, each sample times its weight.
+
+    The mean over samples, not the mean by weight: a sample then counts the same
+    whatever the others of its batch. Weights of classes average as they do without
+    weights of samples.
+    """
+    loss_of_one = target_loss(options)
+    losses_S = torch.vmap(loss_of_one)(predicted[:, None], true[:, None])
+    if class_weights is None:
+        return (weights_S * losses_S).mean()
+    by_class = class_weights[true]
+    return (weights_S * by_class * losses_S).sum() / by_class.sum()
+
+
 def pinball_loss(predicted_STQ: Tensor, true_ST: Tensor, levels_Q: Tensor) -> Tensor:
     """Quantile loss (Koenker & Bassett 1978), averaged over all quantiles."""
     error = true_ST[..., None] - predicted_STQ

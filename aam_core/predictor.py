@@ -4,27 +4,31 @@ Shapes: S samples, A ASVs, D width, K categorical columns, T target columns,
 Q quantiles, C classes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from aam_core.batches import Batch
 from aam_core.config import Architecture
+from aam_core.fusion import (
+    FusionShape,
+    OutputScaling,
+    make_fusion,
+    sometimes_unknown,
+)
 from aam_core.head import TargetHead
 from aam_core.model import AttentionPooling, Encoder, Transformer
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeadShape:
+class HeadShape(FusionShape):
     """What the head of one model predicts, as `config.json` keeps it."""
 
     outputs: int  #: target columns, or classes
     quantiles: int = 0  #: quantiles per target column; 0 for a point prediction
     target_layers: int = 1
-    cardinalities: tuple[int, ...] = ()  #: categories per covariate, with unknown
-    categorical_embed_dim: int = 16
-    categorical_fusion: str = "concat"
     layer_norm: bool = True  #: whether the head reads a normalised embedding
     hidden_dims: tuple[int, ...] = ()  #: hidden layers of the head
     hidden_dropout: float = 0.0
@@ -32,40 +36,6 @@ class HeadShape:
     bounded: bool = False  #: scaled predictions within [0, 1]
     activation: str = "none"  #: keeps predictions at 0 or more in original units
     output_scale: bool = False  #: one learned factor per target
-
-
-class CategoricalFusion(nn.Module):
-    """Condition a sample embedding on categorical covariates.
-
-    Category 0 means unknown or missing. In training, a covariate is now and then
-    replaced by it, so that its embedding is learned even where no training sample
-    lacks the covariate.
-    """
-
-    UNKNOWN_RATE = 0.1
-
-    def __init__(self, width: int, shape: HeadShape) -> None:
-        super().__init__()
-        self.fusion = shape.categorical_fusion
-        each = shape.categorical_embed_dim
-        self.embeddings = nn.ModuleList(
-            nn.Embedding(size, each) for size in shape.cardinalities
-        )
-        total = each * len(shape.cardinalities)
-        inputs = total + width if self.fusion == "concat" else total
-        self.project = nn.Linear(inputs, width)
-
-    def forward(self, sample_SD: Tensor, categories_SK: Tensor) -> Tensor:
-        """Return (S, D)."""
-        if self.training:
-            keep = torch.rand_like(categories_SK, dtype=torch.float)
-            categories_SK = categories_SK * (keep >= self.UNKNOWN_RATE)
-        embedded = torch.cat(
-            [e(c) for e, c in zip(self.embeddings, categories_SK.T, strict=True)], -1
-        )
-        if self.fusion == "concat":
-            return self.project(torch.cat([sample_SD, embedded], dim=-1))
-        return sample_SD + self.project(embedded)
 
 
 class SequencePredictor(nn.Module):
@@ -92,10 +62,11 @@ class SequencePredictor(nn.Module):
         self.frozen = freeze_base
         self.base.requires_grad_(not freeze_base)
         self.target = Transformer(width, heads, shape.target_layers, arch.dropout)
-        self.pool = AttentionPooling(width, heads, weighted=arch.count_embedding)
-        self.fusion = None
-        if shape.cardinalities:
-            self.fusion = CategoricalFusion(width, shape)
+        self.fusion = make_fusion(arch, shape) if shape.cardinalities else None
+        latents = self.fusion is not None and shape.categorical_fusion == "perceiver"
+        weighted = arch.count_embedding and not latents  # latents have no abundance
+        self.pool = AttentionPooling(width, heads, weighted=weighted)
+        self.scaling = OutputScaling(shape.outputs, shape) if shape.scaled_by else None
         self.norm = nn.LayerNorm(width) if shape.layer_norm else nn.Identity()
         self.head = TargetHead(width, shape)
         self.train(self.training)
@@ -114,16 +85,31 @@ class SequencePredictor(nn.Module):
         -------
         dict
             `target`: (S, C) logits, (S, T) scaled predictions, or (S, T, Q) scaled
-            quantiles that never cross.
+            quantiles that never cross. What the fusion tells of itself, (S,), by
+            the names of `fusion.MONITORED`.
         """
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             out = self.base(batch, asv_UD)
+        if self.fusion is not None and self.training:
+            hidden = sometimes_unknown(batch.categories_SK)
+            batch = replace(batch, categories_SK=hidden)
         sample_SD = self.pooled(out, batch)
         if self.fusion is not None:
-            sample_SD = self.fusion(sample_SD, batch.categories_SK)
-        return out | {"target": self.head(self.norm(sample_SD))}
+            sample_SD = self.fusion.after(sample_SD, batch.categories_SK, out)
+        adjust = None
+        if self.scaling is not None:
+            adjust = partial(self.scaling, categories_SK=batch.categories_SK)
+        return out | {"target": self.head(self.norm(sample_SD), adjust)}
 
     def pooled(self, out: dict[str, Tensor], batch: Batch) -> Tensor:
-        """The sample (S, D) as the target sees it, before the covariates."""
-        states = self.target(out["states"], out["keep"])
-        return self.pool(states, out["keep"], batch.abundance_SA)
+        """The sample (S, D) as pooled, which some fusions condition already.
+
+        What they tell of themselves is put into `out`.
+        """
+        states, keep, weights = out["states"], out["keep"], batch.abundance_SA
+        if self.fusion is None:
+            return self.pool(self.target(states, keep), keep, weights)
+        categories = batch.categories_SK
+        states = self.fusion.before(states, keep, categories, out)
+        states = self.target(states, keep)
+        return self.pool(*self.fusion.between(states, keep, weights, categories))

@@ -18,10 +18,11 @@ from aam_core.calibrate import (
     calibrate_target,
     first_rows,
 )
-from aam_core.config import REGRESSOR_DROPOUT, TrainConfig
+from aam_core.config import CATEGORICAL, REGRESSOR_DROPOUT, TrainConfig
 from aam_core.decoding import interval_half_widths
 from aam_core.device import choose_device
 from aam_core.errors import InputError
+from aam_core.fusion import MONITORED, check_heads
 from aam_core.inference import encode_table, outputs
 from aam_core.inputs import (
     Inputs,
@@ -37,7 +38,12 @@ from aam_core.inputs import (
 from aam_core.labels import Labels, fit_labels, without_new_classes
 from aam_core.loading import load_encoder
 from aam_core.loop import Objective, fit
-from aam_core.losses import self_supervised_losses, target_loss, weighted_total
+from aam_core.losses import (
+    self_supervised_losses,
+    target_loss,
+    weighted_target_loss,
+    weighted_total,
+)
 from aam_core.metrics import classification_metrics, regression_metrics
 from aam_core.model import Encoder
 from aam_core.passes import all_passes, average, samples_above
@@ -110,6 +116,7 @@ def train(
             "out."
         )
     arch = resolve_from(config, encoder)
+    check_heads(config, arch.embedding_dim)
     columns = config.metadata_column
     target = read_target(metadata, columns, config.task, table.sample_ids, log)
     labelled = np.flatnonzero(np.isin(table.sample_ids, target.index))
@@ -170,16 +177,17 @@ def train(
 
 def head_shape(config: TrainConfig, labels: Labels) -> HeadShape:
     """The shape of the head that fits the labels."""
-    cardinalities = ()
+    covariates: dict = {}
     if labels.categories is not None:
-        cardinalities = tuple(labels.categories.get_cardinalities().values())
+        columns = config.categorical_columns
+        covariates = {name: config.categorical_value(name) for name in CATEGORICAL} | {
+            "cardinalities": tuple(labels.categories.get_cardinalities().values()),
+            "scaled_by": tuple(map(columns.index, config.conditional_output_scaling)),
+        }
     return HeadShape(
         outputs=labels.outputs,
         quantiles=len(labels.decoder.quantiles),
         target_layers=config.target_layers,
-        cardinalities=cardinalities,
-        categorical_embed_dim=config.categorical_embed_dim,
-        categorical_fusion=config.categorical_fusion,
         layer_norm=config.target_layer_norm,
         hidden_dims=config.regressor_hidden_dims,
         hidden_dropout=config.regressor_dropout or REGRESSOR_DROPOUT,
@@ -187,6 +195,7 @@ def head_shape(config: TrainConfig, labels: Labels) -> HeadShape:
         bounded=config.bounded_targets,
         activation=config.output_activation,
         output_scale=config.learnable_output_scale,
+        **covariates,
     )
 
 
@@ -233,6 +242,7 @@ class TrainSession:
         self.scale = inputs.scale(training)
         weights = labels.class_weights
         weights = None if weights is None else torch.from_numpy(weights).to(device)
+        self.class_weights = weights
         self.target_loss = target_loss(config, weights)
         self.table = None
         if model.frozen:
@@ -293,16 +303,31 @@ class TrainSession:
         """Total loss of a batch and its parts."""
         asv_UD = None if self.table is None else self.table(batch)
         out = self.model(batch, asv_UD)
-        parts = {"target_loss": self.target_loss(out["target"], batch.targets_ST)}
+        loss = self.loss_of(out["target"], batch.targets_ST, batch.rows)
+        parts = {"target_loss": loss}
         parts |= self_supervised_losses(out, batch, self.config)
         return weighted_total(parts, self.config), parts
+
+    def loss_of(self, predicted: Tensor, true: Tensor, rows: np.ndarray) -> Tensor:
+        """The target loss of these rows, by the weights of their categories."""
+        if self.labels.loss_weights_N is None:
+            return self.target_loss(predicted, true)
+        weights = torch.from_numpy(self.labels.loss_weights_N[rows]).to(predicted)
+        return weighted_target_loss(
+            self.config, predicted, true, weights, self.class_weights
+        )
 
     def validate(self) -> dict[str, float]:
         """Scores on the validation samples; targets in their own units."""
         out, raw = self._validation_outputs()
         values = torch.as_tensor(self.labels.values[self.validation])
-        loss = float(self.target_loss(raw, values.to(raw.device)))
+        loss = float(self.loss_of(raw, values.to(raw.device), self.validation))
         scores = {"val_loss": loss}
+        scores |= {
+            name: float(torch.cat([o[name] for o in out]).mean())
+            for name in MONITORED
+            if name in out[0]
+        }
         scores |= {
             f"val_{n}": v for n, v in self.metrics(raw.float().cpu().numpy()).items()
         }

@@ -1,11 +1,13 @@
-"""Write docs/options.md from the declarations in `aam_core.config`."""
+"""Write docs/options.md and docs/covariates.md from what aam_core declares."""
 
 from pathlib import Path
 
 from aam_core.config import COMMANDS
+from aam_core.guides import COVARIATES
 from aam_core.options import OptionSpec, option_specs
 
 PAGE = Path(__file__).with_name("options.md")
+GUIDE = Path(__file__).with_name("covariates.md")
 
 HEAD = """# Options
 
@@ -44,3 +46,4 @@ def _row(spec: OptionSpec) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(markdown())
+    GUIDE.write_text(COVARIATES)

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import aam_core
 from aam_core.categories import (
     CategoricalColumnConfig,
     CategoricalEncoder,
@@ -107,6 +108,15 @@ def test_encoder_survives_json(metadata):
     fitted = encoder(metadata, ["site", "course", "treated"], required=True)
     again = CategoricalEncoder.from_dict(json.loads(json.dumps(fitted.to_dict())))
     assert again == fitted
+
+
+def test_public_names():
+    assert aam_core.CategoricalEncoder is CategoricalEncoder
+    assert aam_core.CategoricalColumnConfig is CategoricalColumnConfig
+    column = CategoricalColumnConfig("site", 4, 16, False)
+    assert aam_core.CategoricalSchema((column,)).columns[0].embed_dim == 16
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = aam_core.nonsense
 
 
 def test_joined_labels(metadata):

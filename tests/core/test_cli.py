@@ -7,7 +7,8 @@ from click.testing import CliRunner
 
 from aam_core import checkpoint
 from aam_core.cli import main
-from aam_core.config import COMMANDS
+from aam_core.config import COMMANDS, CategoricalOptions
+from aam_core.guides import COVARIATES
 from aam_core.options import option_specs
 from tests import generate
 
@@ -241,3 +242,15 @@ def test_bad_values_are_named(files, tmp_path, option, message):
     assert done.exit_code != 0
     assert message in done.output
     assert not (tmp_path / "run").exists()
+
+
+def test_guide_to_covariates():
+    done = aam("train", "--categorical-help")
+    assert done.exit_code == 0
+    assert done.output.strip() == COVARIATES.strip()
+    for spec in option_specs(CategoricalOptions):
+        flag = f"--{spec.name.replace('_', '-')}"
+        if spec.name != "perceiver_num_layers":
+            assert flag in COVARIATES, flag
+        for choice in spec.choices or ():
+            assert choice in COVARIATES

@@ -11,3 +11,4 @@ def test_option_tables_are_current():
     assert (DOCS / "options.md").read_text() == made.markdown(), (
         "run: python docs/make_options.py"
     )
+    assert (DOCS / "covariates.md").read_text() == made.COVARIATES

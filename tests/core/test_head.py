@@ -11,6 +11,7 @@ from torch import nn
 from aam_core import checkpoint
 from aam_core.config import PredictConfig, TrainConfig
 from aam_core.errors import InputError
+from aam_core.fusion import OutputScaling
 from aam_core.head import ACTIVATIONS, INVERSES, TargetHead
 from aam_core.labels import fit_labels
 from aam_core.predict import predict
@@ -322,3 +323,16 @@ def test_models_of_earlier_versions_load(made, tmp_path):
     path.write_text(json.dumps(saved))
     after = predict(PredictConfig(), tmp_path / "m", **shared(made), **QUIET)
     assert before.details.equals(after.details)
+
+
+def test_conditional_scaling_does_not_leave_the_bounds():
+    """The scaling of categories acts before a constraint, not after it."""
+    shape = HeadShape(outputs=1, bounded=True, cardinalities=(3,), scaled_by=(0,))
+    head, scaling = TargetHead(8, shape), OutputScaling(1, shape)
+    torch.nn.init.constant_(scaling.embeddings[0].weight, 3.0)
+    categories = torch.ones(20, 1, dtype=torch.long)
+    read = torch.randn(20, 8)
+    plain = head(read)
+    scaled = head(read, lambda raw: scaling(raw, categories))
+    assert (scaled > plain).all()
+    assert scaled.max() <= 1

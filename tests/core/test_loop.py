@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from aam_core.config import METRICS, OptimiserOptions, PretrainConfig
+from aam_core import loop
+from aam_core.config import METRICS, OptimiserOptions, PretrainConfig, TrainConfig
 from aam_core.errors import InputError
 from aam_core.loop import Objective, Stepper, fit, make_optimizer, make_scheduler
 from aam_core.metrics import classification_metrics, regression_metrics
@@ -210,6 +211,69 @@ def test_weight_decay_spares_vectors():
     assert len(vectors["params"]) == 3
 
 
+class Covariates(nn.Module):
+    """One weight of the covariates, one that is not."""
+
+    def __init__(self):
+        super().__init__()
+        self.other = nn.Linear(1, 1, bias=False)
+        self.fusion = nn.ModuleDict({"embeddings": nn.Linear(1, 1)})
+        for parameter in self.parameters():
+            nn.init.zeros_(parameter)
+
+
+@pytest.mark.parametrize("ratio", [0.1, 1, 20])
+@pytest.mark.parametrize(
+    ("scheduler", "more"),
+    [
+        ("warmup_cosine", {"scheduler_eta_min": 1e-3}),
+        ("cosine", {"scheduler_eta_min": 1e-3}),
+        ("cosine_restarts", {"scheduler_eta_min": 1e-3}),
+        ("onecycle", {}),
+        ("plateau", {"scheduler_patience": 0, "scheduler_min_lr": 1e-3}),
+    ],
+)
+def test_categorical_lr_follows_every_schedule(scheduler, more, ratio):
+    """Without momentum and at a constant gradient, moves are learning rates."""
+    config = TrainConfig(
+        metadata_column="x",
+        categorical_columns="c",
+        categorical_lr=0.1 * ratio,
+        lr=0.1,
+        optimizer="sgd",
+        weight_decay=0,
+        scheduler=scheduler,
+        **more,
+    )
+    model = Covariates()
+    optimizer = make_optimizer(model, config)
+    for group in optimizer.param_groups:
+        group["momentum"] = 0.0
+    schedule = make_scheduler(optimizer, config, 20)
+    moves = []
+    for _ in range(20):
+        before = [p.item() for p in model.parameters()]
+        for parameter in model.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        rate = optimizer.param_groups[0]["lr"]
+        if scheduler == "onecycle":
+            for group in optimizer.param_groups:
+                group["momentum"] = 0.0  # it cycles momentum, too
+        optimizer.step()
+        schedule.step(*([1.0] if scheduler == "plateau" else []))
+        after = [p.item() for p in model.parameters()]
+        other, *own = (b - a for a, b in zip(after, before, strict=True))
+        assert other == pytest.approx(rate, rel=1e-3)
+        assert own == pytest.approx([ratio * rate] * 2, rel=1e-3)
+        moves.append(rate)
+    assert max(moves) > 1.5 * min(moves)
+
+
+def test_without_categorical_lr_there_are_no_groups_for_covariates():
+    config = TrainConfig(metadata_column="x", categorical_columns="c")
+    assert len(make_optimizer(Covariates(), config).param_groups) == 2
+
+
 def test_gradient_is_clipped():
     moves = []
     for norm in (0, 0.5):
@@ -237,3 +301,19 @@ def test_tensorboard_has_the_documented_tags(tmp_path):
     tags = found.Tags()["scalars"]
     assert {"train/total_loss", "val/loss", "lr"} <= set(tags)
     assert [e.value for e in found.Scalars("val/loss")] == [1.0, 2.0]
+
+
+def test_tags_of_the_fusions():
+    written = {}
+
+    class Writer:
+        def add_scalar(self, tag, value, epoch):
+            written[tag] = (value, epoch)
+
+    row = {"epoch": 3, "gmu_gate_mean": 0.4, "cross_attn_weight_mean": 0.6}
+    loop._log(Writer(), row | {"val_mae": 1.0})
+    assert written == {
+        "gmu/gate_mean": (0.4, 3),
+        "cross_attn/weight_mean": (0.6, 3),
+        "val/mae": (1.0, 3),
+    }

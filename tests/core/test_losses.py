@@ -112,6 +112,41 @@ def test_chosen_quantiles_reach_the_loss():
     assert float(got) == pytest.approx((0.2 + 0.5) / 2)
 
 
+@pytest.mark.parametrize("loss", ["huber", "mse", "mae", "quantile", "asymmetric"])
+def test_weights_of_samples(loss):
+    """Twice the weight is the sample twice; a weight of 0 takes it out."""
+    more = {"over_penalty": 3.0} if loss == "asymmetric" else {}
+    config = TrainConfig(metadata_column=("x", "y"), loss_type=loss, **more)
+    shape = (4, 2, 3) if loss == "quantile" else (4, 2)
+    predicted, true = torch.randn(shape), torch.randn(4, 2)
+    plain = losses.target_loss(config)
+    weights = torch.tensor([2.0, 1.0, 0.0, 1.0])
+    got = losses.weighted_target_loss(config, predicted, true, weights)
+    repeated = [0, 0, 1, 3]
+    expected = plain(predicted[repeated], true[repeated])
+    assert float(got) == pytest.approx(float(expected), rel=1e-5)
+    even = losses.weighted_target_loss(config, predicted, true, torch.ones(4))
+    assert float(even) == pytest.approx(float(plain(predicted, true)), rel=1e-5)
+    # alone in its batch, a sample still has its weight
+    one = losses.weighted_target_loss(config, predicted[:1], true[:1], weights[:1])
+    assert float(one) == pytest.approx(2 * float(plain(predicted[:1], true[:1])))
+
+
+def test_weights_of_samples_and_classes_by_hand():
+    config = TrainConfig(metadata_column=("x",), task="classification")
+    logits, classes = torch.tensor([[2.0, 0.0], [0.0, 0.0]]), torch.tensor([0, 1])
+    first, second = np.log1p(np.exp(-2)), np.log(2)
+    weights = torch.tensor([3.0, 0.5])
+    got = losses.weighted_target_loss(config, logits, classes, weights)
+    assert float(got) == pytest.approx((3 * first + second / 2) / 2, rel=1e-5)
+    by_class = torch.tensor([1.0, 9.0])
+    got = losses.weighted_target_loss(config, logits, classes, weights, by_class)
+    assert float(got) == pytest.approx((3 * first + 4.5 * second) / 10, rel=1e-5)
+    even = losses.weighted_target_loss(config, logits, classes, torch.ones(2), by_class)
+    plain = losses.target_loss(config, by_class)(logits, classes)
+    assert float(even) == pytest.approx(float(plain), rel=1e-5)
+
+
 def test_class_weights_enter_the_loss():
     config = TrainConfig(metadata_column=("x",), task="classification")
     logits, classes = torch.tensor([[2.0, 0.0], [0.0, 0.0]]), torch.tensor([0, 1])

@@ -1,13 +1,12 @@
 import dataclasses
 
-import numpy as np
 import pytest
 import torch
 
 from aam_core.batches import BatchMaker, Masking
 from aam_core.config import Architecture, InputOptions
 from aam_core.model import Encoder, Transformer
-from aam_core.predictor import CategoricalFusion, HeadShape, SequencePredictor
+from aam_core.predictor import HeadShape, SequencePredictor
 from aam_core.study import prepare_study
 from tests import generate
 
@@ -174,32 +173,6 @@ def test_quantiles_never_cross(study):
     out = model(batch_of(study, range(8)))["target"]
     assert out.shape == (8, 2, 5)
     assert (out.diff(dim=-1) >= 0).all()
-
-
-@pytest.mark.parametrize("fusion", ["concat", "add"])
-def test_categories_change_the_prediction(study, fusion):
-    shape = HeadShape(outputs=1, cardinalities=(3, 4), categorical_fusion=fusion)
-    model = SequencePredictor(encoder(), shape).eval()
-    torch.nn.init.normal_(model.head.weight)
-    first = np.tile([[1, 2]], (8, 1))
-    second = np.tile([[2, 2]], (8, 1))
-    with torch.no_grad():
-        a, b = (
-            model(batch_of(study, range(4), categories_NK=c))["target"]
-            for c in (first, second)
-        )
-    assert (a - b).abs().min() > 1e-4
-
-
-def test_unknown_category_is_learned_in_training():
-    torch.manual_seed(0)
-    fusion = CategoricalFusion(8, HeadShape(outputs=1, cardinalities=(3,))).train()
-    categories = torch.ones(200, 1, dtype=torch.long)
-    fusion(torch.zeros(200, 8), categories).sum().backward()
-    unknown, known, never = fusion.embeddings[0].weight.grad.abs().sum(1)
-    assert unknown > 0
-    assert known > unknown
-    assert never == 0
 
 
 def test_bf16_computes_in_bf16(study):

@@ -1,0 +1,232 @@
+"""Covariates in whole runs: training, history, saved state, prediction."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.utils.class_weight import compute_sample_weight
+
+from aam_core import checkpoint
+from aam_core.config import PredictConfig, PretrainConfig, TrainConfig
+from aam_core.errors import InputError
+from aam_core.fusion import FUSIONS, is_covariate
+from aam_core.labels import category_loss_weights
+from aam_core.loading import load_model
+from aam_core.predict import predict
+from aam_core.pretrain import pretrain
+from aam_core.train import train
+from tests import generate
+
+SMALL = {
+    "embedding_dim": 16,
+    "attention_heads": 2,
+    "attention_layers": 1,
+    "nucleotide_patch": 4,
+    "max_bp": 60,
+    "rarefy_depth": 300,
+    "device": "cpu",
+}
+QUIET = {"report": lambda line: None}
+SIZES = {
+    "cross-attention": {"cross_attn_heads": 4},
+    "perceiver": {"cross_attn_heads": 4, "perceiver_num_latents": 8},
+}
+
+
+@pytest.fixture(scope="module")
+def made():
+    return generate.study(samples=96, seed=1)
+
+
+@pytest.fixture(scope="module")
+def metadata(made):
+    """The community sets `mixed` at one site; at the other it has no effect."""
+    site = np.random.default_rng(0).choice(["lake", "river"], 96)
+    mixed = np.where(site == "lake", made.metadata["value"], 5.0)
+    return made.metadata.assign(site=site, mixed=mixed)
+
+
+@pytest.fixture(scope="module")
+def encoder(made, tmp_path_factory):
+    output = tmp_path_factory.mktemp("encoder") / "best"
+    config = PretrainConfig(**SMALL, lr=3e-3, epochs=4, unifrac_metric="weighted")
+    inputs = {"table": made.table, "sequences": made.sequences}
+    pretrain(config, output, **inputs, phylogeny=made.phylogeny, **QUIET)
+    return output
+
+
+def run(made, metadata, output, fusion=None, encoder=None, **changes):
+    options = SMALL | {"metadata_column": "mixed", "epochs": 1, "lr": 5e-3}
+    if fusion is not None:
+        options |= {"categorical_columns": "site", "categorical_fusion": fusion}
+        options |= SIZES.get(fusion, {})
+    return train(
+        TrainConfig(**options | changes),
+        output,
+        table=made.table,
+        sequences=made.sequences,
+        metadata=metadata,
+        encoder=encoder,
+        **QUIET,
+    )
+
+
+@pytest.fixture(scope="module")
+def long(encoder):
+    """A frozen pre-trained encoder: an epoch is short."""
+    return {"encoder": encoder, "freeze_base": True, "epochs": 30, "patience": 30}
+
+
+@pytest.fixture(scope="module")
+def unconditioned(made, metadata, long, tmp_path_factory):
+    found = run(made, metadata, tmp_path_factory.mktemp("none") / "m", **long)
+    return error(found, metadata)
+
+
+def error(found, metadata):
+    return ((found["mixed"] - metadata.loc[found.index, "mixed"]) ** 2).mean()
+
+
+def predicted(made, model, metadata):
+    return predict(
+        PredictConfig(),
+        model,
+        table=made.table,
+        sequences=made.sequences,
+        metadata=metadata,
+        **QUIET,
+    ).predictions
+
+
+@pytest.mark.parametrize("fusion", ["gmu", "cross-attention", "perceiver"])
+def test_an_effect_that_depends_on_the_category_is_learned(
+    made, metadata, long, unconditioned, tmp_path, fusion
+):
+    found = run(made, metadata, tmp_path / "m", fusion, **long)
+    assert error(found, metadata) < 0.6 * unconditioned
+    # the saved model predicts the same, and takes the category from the metadata
+    again = predicted(made, tmp_path / "m", metadata)
+    np.testing.assert_allclose(again.loc[found.index], found, rtol=1e-3, atol=1e-3)
+    swapped = metadata["site"].map({"lake": "river", "river": "lake"})
+    other = predicted(made, tmp_path / "m", metadata.assign(site=swapped))
+    assert error(other.loc[found.index], metadata) > unconditioned
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_what_is_saved_and_told(made, metadata, encoder, tmp_path, fusion):
+    """With gradients through the encoder; and `auto` weights and scaling at once."""
+    held_out = run(
+        made,
+        metadata,
+        tmp_path / "m",
+        fusion,
+        encoder=encoder,
+        conditional_output_scaling="site",
+        categorical_loss_weights="auto",
+        categorical_lr=1e-2,
+    )
+    checkpoint.check_layout(tmp_path / "m", "max")
+    again = predicted(made, tmp_path / "m", metadata).loc[held_out.index]
+    np.testing.assert_allclose(again, held_out, rtol=1e-4)
+    history = checkpoint.read_history(tmp_path / "m")
+    expected = {"gmu": "gmu_gate_mean", "cross-attention": "cross_attn_weight_mean"}
+    for name in expected.values():
+        assert (name in history) == (name == expected.get(fusion))
+        if name in history:
+            assert 0 < history[name].iloc[0] < 1
+    model = load_model(tmp_path / "m")
+    own = {n.split(".")[0] for n in model.state_dict() if is_covariate(n)}
+    assert own == {"fusion", "scaling"}
+    assert model.scaling.embeddings[0].weight.abs().max() > 0
+
+
+def test_missing_category_is_predicted(made, metadata, tmp_path):
+    run(made, metadata, tmp_path / "m", "gmu", conditional_output_scaling="site")
+    unknown = metadata.assign(site=np.nan)
+    found = predicted(made, tmp_path / "m", unknown)
+    assert np.isfinite(found["mixed"]).all()
+
+
+def test_validation_samples_leave_no_trace_in_weights_of_the_loss(
+    made, metadata, tmp_path
+):
+    options = {
+        "conditional_output_scaling": "site",
+        "categorical_loss_weights": "auto",
+    }
+    run(made, metadata, tmp_path / "a", "gmu", **options)
+    held_out = checkpoint.read_config(tmp_path / "a")["split"]["validation"]
+    changed = metadata.copy()
+    changed.loc[held_out, "site"] = "sea"
+    run(made, changed, tmp_path / "b", "gmu", **options)
+    a, b = ((tmp_path / n / checkpoint.WEIGHTS).read_bytes() for n in "ab")
+    assert a == b
+
+
+def test_samples_of_weight_zero_teach_nothing(made, metadata, tmp_path):
+    """Their targets are free, as far as the median, the first guess, stays."""
+    far = np.where(np.arange(96) % 2, 100.0, -100.0)
+    states = []
+    for weights in ("river=0,lake=3", '{"river": 1, "lake": 3}'):
+        for factor in (1, 2):
+            output = tmp_path / f"{weights[2]}{factor}"
+            mixed = metadata["value"].where(metadata["site"] == "lake", factor * far)
+            options = {"categorical_loss_weights": weights, "loss_type": "mse"}
+            options["target_transform"] = "none"
+            run(made, metadata.assign(mixed=mixed), output, "add", **options)
+            states.append((output / checkpoint.WEIGHTS).read_bytes())
+    assert states[0] == states[1]
+    assert states[2] != states[3]
+
+
+def test_unknown_category_in_the_weights(made, metadata, tmp_path):
+    with pytest.raises(InputError, match=r"'sea', which no training.*'lake', 'river'"):
+        run(made, metadata, tmp_path / "m", "add", categorical_loss_weights="sea=2")
+    assert not (tmp_path / "m").exists()
+
+
+def test_heads_are_checked_before_training(made, metadata, tmp_path):
+    with pytest.raises(InputError, match=r"cross_attn_heads is 3.*choose 2"):
+        run(made, metadata, tmp_path / "m", "perceiver", cross_attn_heads=3)
+
+
+def weights_of(text, indices, training):
+    config = TrainConfig(
+        metadata_column="x", categorical_columns="c", categorical_loss_weights=text
+    )
+    return category_loss_weights(
+        config, ("summer", "winter"), np.array(indices), np.array(training)
+    )
+
+
+def test_weights_by_category_by_hand():
+    # summer 1, winter 2, not named or unknown 1; the mean of the first four is 1.25
+    found = weights_of("winter=2", [1, 2, 0, 1, 2], [0, 1, 2, 3])
+    np.testing.assert_allclose(found, np.array([1, 2, 1, 1, 2]) / 1.25)
+    with pytest.raises(InputError, match="weight 0"):
+        weights_of("winter=0,summer=1", [2, 2, 1], [0, 1])
+
+
+def test_auto_weights_against_sklearn():
+    indices = [1, 1, 1, 2, 1, 2, 2]
+    training = [0, 1, 2, 3, 4]
+    found = weights_of("auto", indices, training)
+    expected = compute_sample_weight("balanced", np.array(indices)[training])
+    np.testing.assert_allclose(found[training], expected, rtol=1e-6)
+    np.testing.assert_allclose(found[5:], expected[3], rtol=1e-6)
+
+
+def test_models_of_earlier_versions_load(made, metadata, tmp_path):
+    """Their heads are described without what came later."""
+    held_out = run(made, metadata, tmp_path / "m", "concat")
+    names = set(load_model(tmp_path / "m").fusion.state_dict())
+    assert names == {"embeddings.0.weight", "project.weight", "project.bias"}
+    path = tmp_path / "m" / checkpoint.CONFIG
+    saved = json.loads(path.read_text())
+    earlier = ("outputs", "quantiles", "target_layers", "cardinalities")
+    earlier += ("categorical_embed_dim", "categorical_fusion")
+    saved["head"] = {name: saved["head"][name] for name in earlier}
+    path.write_text(json.dumps(saved))
+    again = predicted(made, tmp_path / "m", metadata).loc[held_out.index]
+    pd.testing.assert_frame_equal(again, held_out, rtol=1e-4)
