@@ -63,7 +63,7 @@ def test_views_are_plain_python_types():
 
 def test_none_is_explained():
     text = parameter_descriptions(TrainConfig)["warmup_steps"]
-    assert text == "Optimiser steps of linear warm-up. Default: a tenth of all steps."
+    assert text.endswith("warm-up (warmup_cosine). Default: a tenth of all steps.")
 
 
 def test_bounds_of_a_share():
