@@ -13,10 +13,10 @@ ifeq ($(ENV),.conda)
 export CONDA_PREFIX := $(CURDIR)/.conda
 endif
 
-.PHONY: help setup demo test lint docs bench clean
+.PHONY: help setup demo test test-rachis lint docs bench clean
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
 
 setup: $(PLUGIN)  ## set up the environment and stop
 
@@ -25,6 +25,9 @@ demo: $(PLUGIN)  ## pretrain, train, predict and a forest on real data, with pic
 
 test: lint $(PLUGIN)  ## check the style and run all tests
 	python -m pytest
+
+test-rachis:  ## run the tests with the renamed framework and current libraries
+	bash scripts/test-rachis.sh
 
 lint: $(STAMP)  ## check the style alone
 	ruff check .
@@ -44,9 +47,9 @@ bench: $(STAMP)  ## run the benchmarks
 	else echo "There are no benchmarks yet."; fi
 
 clean:  ## remove the environment and all results
-	rm -rf .venv .conda .cache build dist demo-output *.egg-info
+	rm -rf .venv .venv-rachis .conda .cache build dist demo-output *.egg-info
 
-$(STAMP): setup.py environment.yml scripts/setup.sh
+$(STAMP): setup.py environment.yml scripts/setup.sh scripts/common.sh
 	bash scripts/setup.sh
 	@touch $@
 

@@ -4,6 +4,7 @@ Shapes: S samples, A ASVs of the largest sample, U distinct ASVs of the batch,
 L nucleotides, M masked nucleotides, K categorical columns, T target columns.
 """
 
+import signal
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
@@ -310,8 +311,14 @@ def loader(maker: BatchMaker, batches: RowBatches, workers: int = 0) -> DataLoad
         batch_size=None,
         num_workers=workers,
         collate_fn=_same,
+        worker_init_fn=_outlive_sigterm,
         pin_memory=False,
     )
+
+
+def _outlive_sigterm(worker: int) -> None:
+    """Leave it to the main process to end: batch systems signal all processes."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _same(batch: Batch) -> Batch:

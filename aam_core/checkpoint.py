@@ -23,6 +23,7 @@ from aam_core.errors import InputError, some
 
 SCHEMA = 1
 CONFIG, WEIGHTS, HISTORY = "config.json", "model.safetensors", "history.tsv"
+STATE = "state.pt"  #: of an unfinished run, in a folder of its own
 KINDS = ("encoder", "model")
 TASKS = ("regression", "classification")
 REQUIRED = ("schema", "kind", "task", "software", "architecture", "options", "split")
@@ -100,6 +101,23 @@ def write_atomically(path: Path, content: bytes) -> None:
             raise
     os.chmod(handle.name, 0o644)
     os.replace(handle.name, path)
+
+
+def find_state(*folders: Path) -> Path:
+    """The file with the training state of an interrupted run.
+
+    Raises
+    ------
+    InputError
+        If none of the folders has one.
+    """
+    for folder in folders:
+        if (folder / STATE).is_file():
+            return folder / STATE
+    raise InputError(
+        f"{folders[-1]} has no training state ({STATE}): either the run reached its "
+        "end, or it was stopped before training began. Start it without resume_from."
+    )
 
 
 def read_config(directory: Path | str) -> dict[str, Any]:

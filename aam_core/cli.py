@@ -15,10 +15,9 @@ from aam_core.config import COMMANDS
 from aam_core.errors import InputError
 from aam_core.guides import COVARIATES
 from aam_core.options import OptionSpec, option_specs
+from aam_core.run_folder import BEST, LAST, messages, run_folder, state_folder
 from aam_core.spellings import older_spellings, translated
 
-BEST = Path("checkpoints") / "best_model"
-LOG = "aam.log"
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 NEW = click.Path(path_type=Path)
@@ -148,7 +147,13 @@ def encoder_option(function: Callable) -> Callable:
 
 
 def output_options(function: Callable) -> Callable:
-    """Where a run writes."""
+    """Where a run writes, and which one it goes on with."""
+    function = click.option(
+        "--resume-from",
+        type=DIRECTORY,
+        help="Go on with an interrupted run: its --output-dir. All other options as "
+        "they were.",
+    )(function)
     function = click.option(
         "--overwrite", is_flag=True, help="Replace what an earlier run wrote there."
     )(function)
@@ -176,7 +181,8 @@ def pretrain(
     """Learn an encoder from samples without labels."""
     with clear_errors():
         config = make_config("pretrain", given)
-        with run_folder(given["output_dir"], given["overwrite"]) as folder:
+        earlier = state_folder(given["resume_from"])
+        with run_folder(given["output_dir"], given["overwrite"], earlier) as folder:
             from aam_core.pretrain import pretrain as run
 
             run(
@@ -186,6 +192,8 @@ def pretrain(
                 metadata=read_metadata(metadata),
                 encoder=encoder_folder(given["pretrained_encoder"]),
                 tensorboard=folder / "tensorboard",
+                state=folder / LAST,
+                resume_from=earlier,
             )
             write_lists(folder)
 
@@ -212,7 +220,8 @@ def train(table: Path, sequences: Path | None, metadata: Path, **given: Any) -> 
     with clear_errors():
         given |= translated(given, lambda text: click.echo(text, err=True))
         config = make_config("train", given, task=task_of(given))
-        with run_folder(given["output_dir"], given["overwrite"]) as folder:
+        earlier = state_folder(given["resume_from"])
+        with run_folder(given["output_dir"], given["overwrite"], earlier) as folder:
             from aam_core.train import train as run
 
             predictions = run(
@@ -222,6 +231,8 @@ def train(table: Path, sequences: Path | None, metadata: Path, **given: Any) -> 
                 metadata=read_metadata(metadata),
                 encoder=encoder_folder(given["pretrained_encoder"]),
                 tensorboard=folder / "tensorboard",
+                state=folder / LAST,
+                resume_from=earlier,
             )
             write_lists(folder)
             predictions.to_csv(folder / "val_predictions.tsv", sep="\t")
@@ -365,62 +376,6 @@ def check_new(paths: list[Path | None], overwrite: bool) -> None:
             raise InputError(f"{path} exists already: choose another, or --overwrite.")
         if path is not None and not path.parent.is_dir():
             raise InputError(f"The folder {path.parent} for {path.name} is not there.")
-
-
-@contextlib.contextmanager
-def run_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
-    """An empty folder for a run, with a log of what the run says.
-
-    An earlier run is removed only when this one has ended well; a run that is
-    refused leaves nothing behind.
-    """
-    earlier = None
-    if folder.exists() and any(folder.iterdir()):
-        if not overwrite:
-            raise InputError(
-                f"{folder} holds an earlier run: choose another --output-dir, or pass "
-                "--overwrite."
-            )
-        if not (folder / LOG).exists():
-            raise InputError(
-                f"{folder} holds files that no run of aam wrote: nothing is deleted. "
-                "Choose another --output-dir."
-            )
-        earlier = folder.with_name(folder.name + ".earlier")
-        folder.rename(earlier)
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with messages(folder / LOG):
-            yield folder
-    except BaseException:
-        if earlier is not None or [p.name for p in folder.iterdir()] == [LOG]:
-            shutil.rmtree(folder)
-        if earlier is not None:
-            earlier.rename(folder)
-        raise
-    if earlier is not None:
-        shutil.rmtree(earlier)
-
-
-@contextlib.contextmanager
-def messages(log: Path | None = None) -> Iterator[None]:
-    """Show what the engine reports, and write it to a file too."""
-    logger = logging.getLogger("aam_core")
-    handlers: list[logging.Handler] = [logging.StreamHandler()]
-    if log is not None:
-        handlers.append(logging.FileHandler(log))
-        handlers[1].setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    level = logger.level
-    logger.setLevel(logging.INFO)
-    for handler in handlers:
-        logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-        for handler in handlers:
-            logger.removeHandler(handler)
-            handler.close()
 
 
 def write_lists(folder: Path) -> None:

@@ -381,6 +381,14 @@ class OptimiserOptions(Options):
     patience: int = option(
         10, "Epochs without a better validation score before training ends.", low=1
     )
+    max_hours: float | None = option(
+        None,
+        "Hours after which training ends early, with the best model so far, marked as "
+        "not completed.",
+        low=0,
+        open_low=True,
+        shown=lambda: "no limit",
+    )
     max_grad_norm: float | None = option(
         1.0, "Clip the gradient to this norm; 0 turns it off.", low=0
     )

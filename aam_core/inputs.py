@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from aam_core import splits
+from aam_core import checkpoint, splits
 from aam_core.config import InputOptions, LossOptions, SplitOptions
 from aam_core.distances import MatrixDistances, missing_from
 from aam_core.errors import InputError, some
@@ -59,9 +59,17 @@ class Inputs:
         return 1.0
 
 
-def check_empty(directory: Path) -> None:
-    """Refuse to write a model where something lies already."""
-    if directory.exists() and any(directory.iterdir()):
+def check_empty(directory: Path, resume_from: Path | None = None) -> None:
+    """Refuse to write a model where something lies already.
+
+    A run that goes on may replace the model that its first part was stopped with.
+    """
+    unfinished = (
+        resume_from is not None
+        and (directory / checkpoint.CONFIG).is_file()
+        and not checkpoint.read_config(directory).get("completed", True)
+    )
+    if directory.exists() and any(directory.iterdir()) and not unfinished:
         raise InputError(f"{directory} is not empty; nothing is overwritten.")
 
 

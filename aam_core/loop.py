@@ -18,6 +18,7 @@ from aam_core.config import OptimiserOptions
 from aam_core.device import autocast
 from aam_core.errors import InputError
 from aam_core.fusion import is_covariate
+from aam_core.resume import Progress, StateKeeper, StopRequest
 
 #: Progress labels of the losses.
 LABELS = {
@@ -69,6 +70,7 @@ class Fit:
     history: list[dict[str, float]]  #: one row per epoch
     best_epoch: int
     best_state: dict[str, Tensor]
+    completed: bool = True  #: False if training was stopped before its end
 
 
 def fit(
@@ -79,6 +81,7 @@ def fit(
     *,
     report: Callable[[str], None],
     tensorboard: Path | None = None,
+    keeper: StateKeeper | None = None,
 ) -> Fit:
     """Train until the epochs are over or the validation score stops improving.
 
@@ -96,6 +99,9 @@ def fit(
         Takes sentences for the user.
     tensorboard : Path, optional
         Folder for TensorBoard's event files.
+    keeper : StateKeeper, optional
+        Writes the state of training after each epoch, and brings back that of an
+        interrupted run.
 
     Returns
     -------
@@ -106,34 +112,68 @@ def fit(
     InputError
         If the warm-up is longer than the run, or the loss is not finite.
     """
+    keeper = keeper or StateKeeper()
     stepper = Stepper(objective.model, batches, config, device)
-    writer = _writer(tensorboard, report)
-    history: list[dict[str, float]] = []
-    best, best_epoch, best_state = math.inf, 0, {}
-    sign = 1 if objective.select in LOWER_IS_BETTER else -1
-    for epoch in range(1, config.epochs + 1):
-        batches.sampler.epoch = epoch
-        row = {"epoch": epoch, "lr": stepper.lr}
-        row |= _train_epoch(objective, batches, stepper, epoch, config.epochs)
-        row |= objective.validate()
-        history.append(row)
-        _log(writer, row)
-        score = sign * row[objective.select]
-        stepper.end_epoch(score)
-        if score < best or not best_state:
-            best = score if not math.isnan(score) else math.inf
-            best_epoch, best_state = epoch, _copy(objective.model)
-        if epoch - best_epoch >= config.patience:
-            report(
-                f"Stopped after epoch {epoch}: no better {objective.select} for "
-                f"{config.patience} epochs (patience)."
-            )
-            break
+    resumed = keeper.resumes
+    progress = keeper.restore(objective.model, stepper)
+    if resumed:
+        report(f"The run goes on after epoch {progress.epoch} of {config.epochs}.")
+    writer = _writer(tensorboard, report, progress.epoch + 1)
+    with StopRequest(config.max_hours) as stop:
+        keeper.write(objective.model, stepper, progress)
+        completed = _run_epochs(
+            objective, batches, stepper, progress, stop, keeper, writer, report
+        )
     if writer is not None:
         writer.close()
-    shown = history[best_epoch - 1][objective.select]
-    report(f"Best epoch: {best_epoch} with {objective.select} {shown:.4f}.")
-    return Fit(history, best_epoch, best_state)
+    shown = progress.history[progress.best_epoch - 1][objective.select]
+    report(f"Best epoch: {progress.best_epoch} with {objective.select} {shown:.4f}.")
+    if not completed:
+        report(
+            f"Training stopped after epoch {progress.epoch} of {config.epochs} because "
+            f"{stop.reason}; the model is that of the best epoch so far and is marked "
+            "as not completed."
+        )
+    return Fit(progress.history, progress.best_epoch, progress.best_state, completed)
+
+
+def _run_epochs(
+    objective: Objective,
+    batches: DataLoader,
+    stepper: "Stepper",
+    progress: Progress,
+    stop: StopRequest,
+    keeper: StateKeeper,
+    writer: Any,
+    report: Callable[[str], None],
+) -> bool:
+    """Train from where `progress` is; False if `stop` ended it early."""
+    config = stepper.config
+    sign = 1 if objective.select in LOWER_IS_BETTER else -1
+    for epoch in range(progress.epoch + 1, config.epochs + 1):
+        if progress.waited >= config.patience:
+            report(
+                f"Stopped after epoch {progress.epoch}: no better {objective.select} "
+                f"for {config.patience} epochs (patience)."
+            )
+            return True
+        if stop.reason and progress.epoch:
+            return False
+        batches.sampler.epoch = epoch
+        row = {"epoch": epoch, "lr": stepper.lr}
+        row |= _train_epoch(objective, batches, stepper, epoch, config.epochs, stop)
+        cut = stop.reason is not None
+        if cut and progress.epoch:
+            return False
+        row |= {name: float(v) for name, v in objective.validate().items()}
+        score = sign * row[objective.select]
+        stepper.end_epoch(score)
+        progress.add(row, score, objective.model)
+        _log(writer, row)
+        if cut:
+            return False  # a part of the first epoch is better than no model
+        keeper.write(objective.model, stepper, progress)
+    return True
 
 
 class Stepper:
@@ -156,6 +196,18 @@ class Stepper:
         self.scaler = torch.amp.GradScaler(
             device.type, enabled=config.mixed_precision == "fp16"
         )
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a run that goes on later needs of this one."""
+        parts = {"optimizer": self.optimizer, "scheduler": self.scheduler}
+        parts["scaler"] = self.scaler
+        return {name: part.state_dict() for name, part in parts.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where the run was that `state_dict` described."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.scaler.load_state_dict(state["scaler"])
 
     @property
     def lr(self) -> float:
@@ -271,8 +323,12 @@ def _train_epoch(
     stepper: Stepper,
     epoch: int,
     epochs: int,
+    stop: StopRequest,
 ) -> dict[str, float]:
-    """One pass over the training samples; the mean of each loss."""
+    """One pass over the training samples, or a part if `stop` asks to end.
+
+    Returns the mean of each loss.
+    """
     objective.model.train()
     labels = LABELS | objective.labels
     group = stepper.config.gradient_accumulation_steps
@@ -293,10 +349,13 @@ def _train_epoch(
             stepper.step()
         for name, value in {"total_loss": total, **parts}.items():
             sums[name] = sums.get(name, 0.0) + value.detach()
-        if number == 1 or number % 10 == 0 or number == len(batches):
+        cut = stop.reason is not None
+        if cut or number == 1 or number % 10 == 0 or number == len(batches):
             means = {n: float(v) / number for n, v in sums.items()}
             _check_finite(means["total_loss"])
             bar.set_postfix_str(_postfix(means, stepper.lr, labels), refresh=False)
+        if cut:
+            break
     return {f"train_{name}": value for name, value in means.items()}
 
 
@@ -318,11 +377,7 @@ def _check_finite(loss: float) -> None:
         )
 
 
-def _copy(model: nn.Module) -> dict[str, Tensor]:
-    return {n: t.detach().cpu().clone() for n, t in model.state_dict().items()}
-
-
-def _writer(folder: Path | None, report: Callable[[str], None]):
+def _writer(folder: Path | None, report: Callable[[str], None], epoch: int):
     if folder is None:
         return None
     try:
@@ -330,7 +385,7 @@ def _writer(folder: Path | None, report: Callable[[str], None]):
     except ImportError:
         report("TensorBoard is not installed, so no event files are written.")
         return None
-    return SummaryWriter(str(folder))
+    return SummaryWriter(str(folder), purge_step=epoch)
 
 
 def _log(writer, row: dict[str, float]) -> None:

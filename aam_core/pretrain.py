@@ -46,6 +46,7 @@ from aam_core.losses import (
 )
 from aam_core.model import Encoder
 from aam_core.phylogeny import Phylogeny
+from aam_core.resume import StateKeeper, identity_of
 from aam_core.table import FeatureTable
 
 #: Share of the ASVs whose abundance count_prediction hides and predicts.
@@ -66,6 +67,8 @@ def pretrain(
     encoder: Path | None = None,
     report: Report = logger.info,
     tensorboard: Path | None = None,
+    state: Path | None = None,
+    resume_from: Path | None = None,
 ) -> None:
     """Learn an encoder from samples without labels.
 
@@ -91,6 +94,12 @@ def pretrain(
         Takes sentences for the user.
     tensorboard : Path, optional
         Folder for event files.
+    state : Path, optional
+        Folder for the state of training, written after each epoch and removed when
+        the model is complete.
+    resume_from : Path, optional
+        Folder with the state of an interrupted run, which then goes on as if it had
+        never been interrupted. It may be `state`.
 
     Raises
     ------
@@ -98,7 +107,7 @@ def pretrain(
         If the input or an option is wrong; before training starts.
     """
     log = Log(report)
-    check_empty(output)
+    check_empty(output, resume_from)
     device = choose_device(config)
     if (phylogeny is None) == (distances is None):
         both = "both were" if phylogeny is not None else "neither was"
@@ -122,6 +131,15 @@ def pretrain(
     training, validation = split_rows(
         inputs.study, config, metadata=metadata, least=2, report=log
     )
+    identity = identity_of(
+        "pretrain",
+        config,
+        inputs,
+        training,
+        validation,
+        encoder=None if encoder is None else encoder / checkpoint.WEIGHTS,
+    )
+    keeper = StateKeeper(state, resume_from, identity)
     torch.manual_seed(config.seed)
     model = Encoder(arch) if encoder is None else load_encoder(encoder, arch)
     model.to(device)
@@ -136,10 +154,13 @@ def pretrain(
         device,
         report=log,
         tensorboard=tensorboard,
+        keeper=keeper,
     )
     description = describe_run(config, model, inputs, training, validation, result)
     description |= {"kind": "encoder", "task": None, "report": log.lines}
     checkpoint.save(output, description, result.best_state, result.history)
+    if result.completed:
+        keeper.remove()
 
 
 def resolve_from(options: ModelOptions, encoder: Path | None) -> Architecture:
@@ -188,7 +209,7 @@ def describe_run(
         },
         "best_epoch": result.best_epoch,
         "scores": result.history[result.best_epoch - 1],
-        "completed": True,
+        "completed": result.completed,
     }
 
 

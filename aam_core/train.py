@@ -56,6 +56,7 @@ from aam_core.pretrain import (
     masking_of,
     resolve_from,
 )
+from aam_core.resume import StateKeeper, identity_of
 from aam_core.table import FeatureTable
 from aam_core.targets import read_target
 
@@ -72,6 +73,8 @@ def train(
     encoder: Path | None = None,
     report: Report = logger.info,
     tensorboard: Path | None = None,
+    state: Path | None = None,
+    resume_from: Path | None = None,
 ) -> pd.DataFrame:
     """Learn to predict sample metadata, with or without a pre-trained encoder.
 
@@ -96,6 +99,12 @@ def train(
         Takes sentences for the user.
     tensorboard : Path, optional
         Folder for event files.
+    state : Path, optional
+        Folder for the state of training, written after each epoch and removed when
+        the model is complete.
+    resume_from : Path, optional
+        Folder with the state of an interrupted run, which then goes on as if it had
+        never been interrupted. It may be `state`.
 
     Returns
     -------
@@ -108,7 +117,7 @@ def train(
         If the input or an option is wrong; before training starts.
     """
     log = Log(report)
-    check_empty(output)
+    check_empty(output, resume_from)
     device = choose_device(config)
     if config.freeze_base and encoder is None:
         raise InputError(
@@ -141,6 +150,17 @@ def train(
     if classes:
         validation = without_new_classes(target, training, validation, log)
     labels = fit_labels(config, metadata, target, training, log)
+    identity = identity_of(
+        "train",
+        config,
+        inputs,
+        training,
+        validation,
+        encoder=None if encoder is None else encoder / checkpoint.WEIGHTS,
+        target=target.to_numpy(),
+        categories=labels.categories_NK,
+    )
+    keeper = StateKeeper(state, resume_from, identity)
     torch.manual_seed(config.seed)
     base = Encoder(arch) if encoder is None else load_encoder(encoder, arch)
     model = SequencePredictor(base, head_shape(config, labels), config.freeze_base)
@@ -156,6 +176,7 @@ def train(
         device,
         report=log,
         tensorboard=tensorboard,
+        keeper=keeper,
     )
     model.load_state_dict(result.best_state)
     raw = session.raw_predictions()
@@ -171,6 +192,8 @@ def train(
         "report": log.lines,
     }
     checkpoint.save(output, description, result.best_state, result.history)
+    if result.completed:
+        keeper.remove()
     groups = session.groups(validation)
     return labels.decoder.predictions(raw, ids[validation], groups)
 

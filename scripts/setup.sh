@@ -8,16 +8,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-TORCH=2.13.0
-TORCH_CPU_INDEX=https://download.pytorch.org/whl/cpu
+VENV=.venv
+. scripts/common.sh
 DEBIAN_PACKAGES=(qiime q2cli q2-types q2-feature-table q2-metadata q2-diversity-lib
   q2-phylogeny q2-sample-classifier python3-venv)
-
-say() { echo "[set-up] $*"; }
-pip_install() {
-  .venv/bin/python -m pip install --disable-pip-version-check "$@"
-}
-stop() { echo "[set-up] $*" >&2; exit 1; }
 
 find_conda() {
   local name
@@ -79,34 +73,6 @@ folder = pathlib.Path(sys.prefix)
 (folder / "constraints.txt").write_text("\n".join(pins) + "\n")
 (folder / "pip.conf").write_text(f"[install]\nconstraint = {folder}/constraints.txt\n")
 PYTHON
-}
-
-# The CPU build of torch where there is no NVIDIA GPU. PyPI's own build for Linux
-# brings gigabytes of CUDA, so what pip plans is looked at before it downloads.
-install_torch() {
-  local plan cpu=()
-  if .venv/bin/python -c "import torch" 2>/dev/null; then return; fi
-  if nvidia-smi -L >/dev/null 2>&1 || [ "${AAM_TORCH:-}" = cuda ]; then
-    say "installing torch $TORCH with CUDA (gigabytes)"
-    pip_install "torch==$TORCH"
-    return
-  fi
-  if .venv/bin/python -c "import sys, urllib.request as web
-web.urlopen(sys.argv[1], timeout=5)" "$TORCH_CPU_INDEX/torch/" 2>/dev/null; then
-    cpu=(--extra-index-url "$TORCH_CPU_INDEX")
-  fi
-  say "installing torch $TORCH for the CPU (about 200 MB)"
-  if pip_install "${cpu[@]}" "torch==$TORCH+cpu" 2>/dev/null; then return; fi
-  pip_install --quiet "pip>=23.2"  # older ones download packages to make the plan
-  plan=$(pip_install --quiet --dry-run --report - "torch==$TORCH") ||
-    stop "pip finds no torch $TORCH: is the network there?"
-  case $plan in *'"nvidia-'*)
-    stop "there is no NVIDIA GPU here, but only the CUDA build of torch $TORCH is" \
-      "reached: give access to $TORCH_CPU_INDEX, or put a CPU wheel of torch into a" \
-      "folder and set PIP_FIND_LINKS to it, or set AAM_TORCH=cuda to take the CUDA" \
-      "build all the same." ;;
-  esac
-  pip_install "torch==$TORCH"
 }
 
 # Debian's /usr/bin/qiime runs outside of the venv and would not see the plugin.
