@@ -119,6 +119,11 @@ class SequencePredictor(nn.Module):
         raw = self.head(self.norm(sample_SD))
         return out | {"target": self._outputs(raw.float())}
 
+    def set_checkpointing(self, on: bool) -> None:
+        """Recompute the layers in the backward pass instead of keeping them."""
+        self.base.set_checkpointing(on)
+        self.target.checkpointing = on
+
     def pooled(self, out: dict[str, Tensor], batch: Batch) -> Tensor:
         """The sample (S, D) as the target sees it, before the covariates."""
         states = self.target(out["states"], out["keep"])
