@@ -182,14 +182,15 @@ model = Transformer(8, 2, 2, 0.0)
 names = list(model.state_dict())
 def run(size):
     model.zero_grad()
-    y = model(torch.linspace(-1, 1, size * 40).reshape(size, 5, 8))
+    torch.manual_seed(size)
+    y = model(torch.randn(size, 5, 8, requires_grad=True))
     y.square().sum().backward()
     return [y.detach()] + [p.grad.clone() for p in model.parameters()]
 expected = [run(3), run(6), run(9), run(12)]
 compile_layers(model, MemoryOptions(compile_model=True), torch.device("cpu"), print)
 found = [run(3), run(6), run(9), run(12)]
 for a, b in zip(sum(expected, []), sum(found, []), strict=True):
-    torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 assert list(model.state_dict()) == names
 from torch._dynamo.utils import counters
 print(counters["stats"]["unique_graphs"])
@@ -207,8 +208,7 @@ def test_a_compiled_model_computes_the_same():
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    # both layers share a graph for the first size, and one for all others
-    assert int(done.stdout) <= 2
+    assert done.stdout == "1\n"  # shared by both layers and all sizes
 
 
 def compiled(model):

@@ -142,9 +142,14 @@ def test_the_load_is_that_of_the_largest_samples(inputs):
 @pytest.mark.parametrize(
     "options",
     [
-        {"preset": "tiny", "batch_size": 16},
+        {"preset": "tiny", "batch_size": 16, "nucleotide_patch": 1},
         {"preset": "small", "batch_size": 16, "nucleotide_patch": 2},
-        {"preset": "small", "batch_size": 16, "gradient_checkpointing": True},
+        {
+            "preset": "small",
+            "batch_size": 16,
+            "nucleotide_patch": 2,
+            "gradient_checkpointing": True,
+        },
     ],
     ids=["tiny", "small", "checkpointing"],
 )
