@@ -59,6 +59,9 @@ ARCHITECTURE: dict[str, Any] = {
 }
 
 
+#: Share of a GPU's memory that a run plans with where nothing else is asked for.
+MEMORY_FRACTION = 0.8
+
 #: Options of the schedulers where they are left open.
 SCHEDULER: dict[str, Any] = {
     "scheduler_t_mult": 2,
@@ -395,14 +398,45 @@ class OptimiserOptions(Options):
     gradient_accumulation_steps: int = option(
         1, "Batches whose gradients are averaged for one step.", low=1
     )
+    target_effective_batch_size: int | None = option(
+        None,
+        "Samples that each step shall see: sets gradient_accumulation_steps to what "
+        "that takes, rounded up.",
+        low=1,
+        shown=lambda: "batch_size times gradient_accumulation_steps",
+    )
 
     def _check(self) -> None:
+        self._check_accumulation()
         for name, schedulers in SCHEDULER_OF.items():
             if getattr(self, name) is not None and self.scheduler not in schedulers:
                 raise InputError(
                     f"{name} has no effect with scheduler {self.scheduler!r}, but with "
                     f"{' and '.join(schedulers)}: leave {name} out, or choose one."
                 )
+
+    def _check_accumulation(self) -> None:
+        target = self.target_effective_batch_size
+        if target is None:
+            return
+        if self.gradient_accumulation_steps > 1:
+            raise InputError(
+                f"target_effective_batch_size is {target} and "
+                f"gradient_accumulation_steps {self.gradient_accumulation_steps}: one "
+                "follows from the other, so leave one of them out."
+            )
+        batch_size = getattr(self, "batch_size", 1)
+        if target < batch_size:
+            raise InputError(
+                f"target_effective_batch_size is {target}, which is below batch_size "
+                f"{batch_size}: leave it out, or lower batch_size."
+            )
+
+    def accumulation(self) -> int:
+        """Batches of one step (of a config that has `DeviceOptions` too)."""
+        if self.target_effective_batch_size is None:
+            return self.gradient_accumulation_steps
+        return math.ceil(self.target_effective_batch_size / self.batch_size)
 
     def scheduler_value(self, name: str) -> float:
         """An option of the scheduler, or its default."""
@@ -433,6 +467,66 @@ class DeviceOptions(Options):
     num_workers: int = option(
         0, "Processes that prepare batches ahead; 0 prepares them in this one.", low=0
     )
+    attn_implementation: str = option(
+        "sdpa",
+        "Kernel of the attention; sdpa takes the fastest that serves each call.",
+        choices=("sdpa", "flash", "mem_efficient", "math"),
+    )
+    tf32: bool = option(
+        False,
+        "Let an NVIDIA GPU round the factors of float32 matrix products to 10 bits, "
+        "which is faster.",
+    )
+    use_expandable_segments: bool = option(
+        False,
+        "Let the GPU memory of this process grow in place, which helps where an "
+        "out-of-memory error tells of memory that is reserved but unallocated.",
+    )
+    memory_profile: bool = option(
+        False, "Report the peak memory of each phase of the run."
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MemoryOptions(Options):
+    """How training fits into memory, and its compilation."""
+
+    topic: typing.ClassVar[str] = "Device and memory"
+
+    gradient_checkpointing: bool | None = option(
+        None,
+        "Compute the layers again in the backward pass instead of keeping their "
+        "results: a fraction of the memory for about a third more time.",
+        shown=lambda: "on an NVIDIA or AMD GPU where a step does not fit without it",
+    )
+    compile_model: bool = option(
+        False,
+        "Compile the transformer layers with torch.compile; needs a C++ compiler, and "
+        "a long run to pay.",
+    )
+    auto_batch_size: bool = option(
+        False,
+        "Double batch_size as long as a training step fits into max_memory_fraction "
+        "of the GPU's memory.",
+    )
+    max_memory_fraction: float | None = option(
+        None,
+        "Share of the GPU's memory that auto_batch_size and the decision on "
+        "gradient_checkpointing may fill.",
+        low=0,
+        high=1,
+        open_low=True,
+        shown=lambda: str(MEMORY_FRACTION),
+    )
+
+    def _check(self) -> None:
+        decided = self.gradient_checkpointing is not None and not self.auto_batch_size
+        if decided and self.max_memory_fraction is not None:
+            raise InputError(
+                "max_memory_fraction has no effect without auto_batch_size where "
+                "gradient_checkpointing is given: leave one of the two out, or choose "
+                "auto_batch_size."
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -992,6 +1086,7 @@ class ForestOptions(Options):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PretrainConfig(
+    MemoryOptions,
     DeviceOptions,
     OptimiserOptions,
     LossOptions,
@@ -1004,6 +1099,7 @@ class PretrainConfig(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig(
+    MemoryOptions,
     DeviceOptions,
     OptimiserOptions,
     LossOptions,

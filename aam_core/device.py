@@ -1,12 +1,28 @@
 """Which device computes, and in which precision."""
 
 import contextlib
+import os
+import shutil
+import sys
+from collections.abc import Callable
 
 import torch
+from torch import nn
 
-from aam_core.config import DeviceOptions
+from aam_core.config import DeviceOptions, MemoryOptions
 from aam_core.errors import InputError
+from aam_core.model import Block
 
+#: Options that only an NVIDIA or AMD GPU (`cuda` in PyTorch) can follow, and what to do
+#: elsewhere.
+GPU_ONLY = {
+    "tf32": "leave it out",
+    "use_expandable_segments": "leave it out",
+    "auto_batch_size": "choose batch_size yourself; what a step is expected to take is "
+    "said before training starts",
+    "max_memory_fraction": "leave it out",
+}
+ALLOCATOR = "PYTORCH_CUDA_ALLOC_CONF"
 PRECISIONS = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -31,7 +47,16 @@ def choose_device(options: DeviceOptions) -> torch.device:
         raise InputError(f"device is {name!r}, but this machine has only: {found}.")
     if options.mixed_precision == "fp16" and name == "cpu":
         raise InputError("mixed_precision fp16 needs a GPU; on a CPU use bf16 or none.")
+    for option, remedy in GPU_ONLY.items():
+        if name != "cuda" and getattr(options, option, None):
+            raise InputError(
+                f"{option} needs an NVIDIA or AMD GPU, and the device is {name}: "
+                f"{remedy}."
+            )
     if name == "cuda":
+        if options.use_expandable_segments:
+            _expand_segments()
+        _set_tf32(options.tf32)
         # cuDNN attention gives NaN gradients with masks on Hopper (pytorch#196678).
         torch.backends.cuda.enable_cudnn_sdp(False)
     return torch.device(name)
@@ -45,3 +70,64 @@ def autocast(
     if dtype is None:
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=dtype)
+
+
+def _expand_segments() -> None:
+    """Configure the allocator; it reads its settings once, when CUDA starts."""
+    if torch.cuda.is_initialized():
+        raise InputError(
+            "use_expandable_segments comes too late: this process uses the GPU "
+            "already. Start a new process, or leave it out."
+        )
+    given = [part for part in os.environ.get(ALLOCATOR, "").split(",") if part]
+    others = [p for p in given if not p.startswith("expandable_segments:")]
+    os.environ[ALLOCATOR] = ",".join([*others, "expandable_segments:True"])
+
+
+def _set_tf32(on: bool) -> None:
+    matmul = torch.backends.cuda.matmul
+    if hasattr(matmul, "fp32_precision"):  # torch 2.9
+        matmul.fp32_precision = "tf32" if on else "ieee"
+    else:
+        matmul.allow_tf32 = on
+
+
+def compile_layers(
+    model: nn.Module,
+    options: MemoryOptions,
+    device: torch.device,
+    report: Callable[[str], None],
+) -> None:
+    """Compile the transformer layers in place, if `options` ask for it.
+
+    The names of the weights stay as they are. All layers share one compiled graph,
+    and sizes are symbols in it, since batches differ in their samples and ASVs.
+
+    Raises
+    ------
+    InputError
+        If there is no C++ compiler.
+    """
+    if not options.compile_model:
+        return
+    unsupported = "ROCm" if torch.version.hip else "mps" * (device.type == "mps")
+    if unsupported:
+        report(
+            f"Warning: compile_model is skipped, since torch.compile is not reliable "
+            f"on {unsupported}."
+        )
+        return
+    if not compiler():
+        raise InputError(
+            "compile_model needs a C++ compiler, and none is there: load one (on many "
+            "clusters: module load gcc), name it in CXX, or leave compile_model out."
+        )
+    for layer in model.modules():
+        if isinstance(layer, Block):
+            layer.compile(dynamic=True)
+
+
+def compiler() -> str | None:
+    """Where the C++ compiler is that torch.compile would use."""
+    usual = "clang++" if sys.platform == "darwin" else "g++"
+    return shutil.which(os.environ.get("CXX") or usual)

@@ -190,7 +190,7 @@ class Stepper:
         self.device = device
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = make_optimizer(model, config, fused=device.type == "cuda")
-        group = config.gradient_accumulation_steps
+        group = config.accumulation()
         self.steps = config.epochs * math.ceil(len(batches) / group)
         self.scheduler = make_scheduler(self.optimizer, config, self.steps)
         self.scaler = torch.amp.GradScaler(
@@ -331,7 +331,7 @@ def _train_epoch(
     """
     objective.model.train()
     labels = LABELS | objective.labels
-    group = stepper.config.gradient_accumulation_steps
+    group = stepper.config.accumulation()
     sums: dict[str, Tensor] = {}
     bar = tqdm(
         batches,

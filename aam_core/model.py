@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from aam_core.attention import attend
 from aam_core.batches import Batch, Chunk
 from aam_core.config import Architecture
 from aam_core.sequences import PAD, VOCABULARY_SIZE
@@ -31,6 +32,7 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
+        self.attn_implementation = "sdpa"
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
@@ -39,7 +41,7 @@ class Attention(nn.Module):
         qkv = self.qkv(x_BND).unflatten(-1, (3, self.heads, -1))
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
         mask = None if keep_BN is None else keep_BN[:, None, None, :]
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        y = attend(q, k, v, mask, self.attn_implementation)
         return self.out(y.transpose(1, 2).flatten(-2))
 
 
@@ -106,6 +108,7 @@ class AttentionPooling(nn.Module):
     def __init__(self, width: int, heads: int, weighted: bool = False) -> None:
         super().__init__()
         self.heads = heads
+        self.attn_implementation = "sdpa"
         self.power = None
         if weighted:
             self.power = nn.Parameter((torch.arange(heads) % 2).float())
@@ -128,7 +131,7 @@ class AttentionPooling(nn.Module):
             bias = (self.power[:, None, None] * level).to(k.dtype)
             mask = bias if mask is None else bias.masked_fill(~mask, -torch.inf)
         query = self.query.to(k.dtype).expand(len(x_BND), -1, -1, -1)
-        y = F.scaled_dot_product_attention(query, k, v, attn_mask=mask)
+        y = attend(query, k, v, mask, self.attn_implementation)
         return self.norm(self.out(y.flatten(1)))
 
 

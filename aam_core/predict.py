@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from aam_core.attention import set_attention
 from aam_core.batches import BatchMaker, RowBatches, loader
 from aam_core.categories import CategoricalEncoder, category_labels
 from aam_core.config import InputOptions, PredictConfig
@@ -17,6 +18,7 @@ from aam_core.errors import InputError, some
 from aam_core.inference import encode_table, outputs
 from aam_core.inputs import Report, logger
 from aam_core.loading import architecture, load_model, read_kind
+from aam_core.memory import MemoryProfile
 from aam_core.passes import all_passes, average, number_of_passes, samples_above
 from aam_core.study import prepare_study
 from aam_core.table import FeatureTable
@@ -67,6 +69,7 @@ def predict(
         If the input or an option is wrong.
     """
     device = choose_device(config)
+    profile = MemoryProfile(device, config.memory_profile)
     saved = read_kind(model, "model")
     decoder = Decoder.from_dict(saved["task"], saved["target"])
     options = saved["options"]
@@ -96,11 +99,14 @@ def predict(
     )
     every = np.arange(len(ids))
     network = load_model(model).to(device)
+    set_attention(network, config, device, report)
     report(
         f"Predicting {len(ids):,} samples with {study.table.shape[1]:,} distinct ASVs "
         f"on {device.type}."
     )
+    profile.mark("preparation")
     asvs = encode_table(network.base, study, every, config, device)
+    profile.mark("encoding of ASVs")
 
     def run(rows: np.ndarray, draw: int) -> torch.Tensor:
         order = RowBatches(rows, config.batch_size, shuffle=False, epoch=draw)
@@ -121,6 +127,8 @@ def predict(
     if config.output_variance:
         spread = decoder.spread(passes.float().cpu().numpy(), ids, groups)
         details = details.join(spread)
+    profile.mark("prediction")
+    profile.tell(report)
     kept = set(ids)
     order = [i for i in table.sample_ids if i in kept]
     return Predictions(

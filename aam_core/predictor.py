@@ -101,6 +101,11 @@ class SequencePredictor(nn.Module):
             adjust = partial(self.scaling, categories_SK=batch.categories_SK)
         return out | {"target": self.head(self.norm(sample_SD), adjust)}
 
+    def set_checkpointing(self, on: bool) -> None:
+        """Recompute the layers in the backward pass instead of keeping them."""
+        self.base.set_checkpointing(on)
+        self.target.checkpointing = on
+
     def pooled(self, out: dict[str, Tensor], batch: Batch) -> Tensor:
         """The sample (S, D) as pooled, which some fusions condition already.
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from aam_core import checkpoint
+from aam_core.attention import set_attention
 from aam_core.batches import Batch, BatchMaker, Masking, RowBatches, loader
 from aam_core.calibrate import calibrate_asvs, calibrate_samples, first_rows
 from aam_core.config import (
@@ -22,7 +23,7 @@ from aam_core.config import (
     PretrainConfig,
     resolve_architecture,
 )
-from aam_core.device import choose_device
+from aam_core.device import choose_device, compile_layers
 from aam_core.errors import InputError
 from aam_core.inference import AsvTable, encode_table, masked_nucleotides, outputs
 from aam_core.inputs import (
@@ -44,6 +45,7 @@ from aam_core.losses import (
     self_supervised_losses,
     weighted_total,
 )
+from aam_core.memory import MemoryProfile, fit_to_memory, summary
 from aam_core.model import Encoder
 from aam_core.phylogeny import Phylogeny
 from aam_core.resume import StateKeeper, identity_of
@@ -109,6 +111,7 @@ def pretrain(
     log = Log(report)
     check_empty(output, resume_from)
     device = choose_device(config)
+    profile = MemoryProfile(device, config.memory_profile)
     if (phylogeny is None) == (distances is None):
         both = "both were" if phylogeny is not None else "neither was"
         raise InputError(
@@ -143,12 +146,16 @@ def pretrain(
     torch.manual_seed(config.seed)
     model = Encoder(arch) if encoder is None else load_encoder(encoder, arch)
     model.to(device)
-    describe(model, inputs, training, validation, device, log)
+    set_attention(model, config, device, log)
     session = Session(config, model, inputs, training, validation, device)
+    fit_to_memory(session, model, device, log)
+    config = session.config
+    describe(model, inputs, training, validation, device, log, config)
     if encoder is None:
         session.calibrate()
+    compile_layers(model, config, device, log)
     result = fit(
-        session.objective(),
+        profile.watch(session.objective()),
         session.batches(),
         config,
         device,
@@ -157,6 +164,7 @@ def pretrain(
         keeper=keeper,
     )
     description = describe_run(config, model, inputs, training, validation, result)
+    description |= profile.tell(log)
     description |= {"kind": "encoder", "task": None, "report": log.lines}
     checkpoint.save(output, description, result.best_state, result.history)
     if result.completed:
@@ -177,6 +185,7 @@ def describe(
     validation: np.ndarray,
     device: torch.device,
     report: Report,
+    config: PretrainConfig,
 ) -> None:
     """Tell the size of the model and of the data before training starts."""
     number = sum(p.numel() for p in model.parameters())
@@ -186,6 +195,7 @@ def describe(
         f"{inputs.study.table.shape[1]:,} distinct ASVs; a model of {number:,} "
         f"parameters ({trained:,} trained) on {device.type}."
     )
+    report(summary(model, inputs.study, training, config))
 
 
 def describe_run(

@@ -11,6 +11,7 @@ from scipy.special import logit
 from torch import Tensor
 
 from aam_core import checkpoint
+from aam_core.attention import set_attention
 from aam_core.batches import Batch, BatchMaker, RowBatches, loader
 from aam_core.calibrate import (
     calibrate_asvs,
@@ -20,7 +21,7 @@ from aam_core.calibrate import (
 )
 from aam_core.config import CATEGORICAL, REGRESSOR_DROPOUT, TrainConfig
 from aam_core.decoding import interval_half_widths
-from aam_core.device import choose_device
+from aam_core.device import choose_device, compile_layers
 from aam_core.errors import InputError
 from aam_core.fusion import MONITORED, check_heads
 from aam_core.inference import encode_table, outputs
@@ -44,6 +45,7 @@ from aam_core.losses import (
     weighted_target_loss,
     weighted_total,
 )
+from aam_core.memory import MemoryProfile, fit_to_memory
 from aam_core.metrics import classification_metrics, regression_metrics
 from aam_core.model import Encoder
 from aam_core.passes import all_passes, average, samples_above
@@ -119,6 +121,7 @@ def train(
     log = Log(report)
     check_empty(output, resume_from)
     device = choose_device(config)
+    profile = MemoryProfile(device, config.memory_profile)
     if config.freeze_base and encoder is None:
         raise InputError(
             "freeze_base needs a pre-trained encoder: pass one, or leave freeze_base "
@@ -166,11 +169,15 @@ def train(
     model = SequencePredictor(base, head_shape(config, labels), config.freeze_base)
     set_first_guess(model, labels, training)
     model.to(device)
-    describe(model, inputs, training, validation, device, log)
+    set_attention(model, config, device, log)
     session = TrainSession(config, model, inputs, labels, training, validation, device)
+    fit_to_memory(session, model, device, log)
+    config = session.config
+    describe(model, inputs, training, validation, device, log, config)
     session.calibrate(new_base=encoder is None)
+    compile_layers(model, config, device, log)
     result = fit(
-        session.objective(),
+        profile.watch(session.objective()),
         session.batches(),
         config,
         device,
@@ -183,6 +190,7 @@ def train(
     labels = session.with_intervals(raw)
     log(f"Validation: {_sentence(session.metrics(raw))}.")
     description = describe_run(config, base, inputs, training, validation, result)
+    description |= profile.tell(log)
     description |= {
         "kind": "model",
         "task": config.task,

@@ -1,5 +1,10 @@
 import importlib.util
+import subprocess
 from pathlib import Path
+
+import pytest
+
+from aam_core.cli import main, make_config
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -12,3 +17,24 @@ def test_option_tables_are_current():
         "run: python docs/make_options.py"
     )
     assert (DOCS / "covariates.md").read_text() == made.COVARIATES
+
+
+@pytest.mark.parametrize("script", sorted((DOCS / "slurm").glob("*.sh")), ids=str)
+def test_job_scripts(script, tmp_path):
+    """They parse, and what they pass to `aam` is accepted."""
+    subprocess.run(["bash", "-n", script], check=True)
+    text = script.read_text().replace("\\\n", " ")
+    line = next(x for x in text.splitlines() if x.startswith("srun aam "))
+    command, *words = line.removeprefix("srun aam ").split()
+    (tmp_path / "file").write_text("")
+    paths = {"--pretrained-encoder": tmp_path, "--output-dir": tmp_path / "new"}
+    words = [
+        str(paths.get(words[i - 1], tmp_path / "file")) if w.startswith('"$') else w
+        for i, w in enumerate(words)
+    ]
+    context = main.commands[command].make_context(command, words)
+    given = context.params
+    more = {} if command == "pretrain" else {"task": "regression"}
+    config = make_config(command, given, **more)
+    assert config.device == "cuda"
+    assert config.memory_profile

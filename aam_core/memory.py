@@ -1,0 +1,354 @@
+"""How much memory a run is expected to take, takes, and may take.
+
+Shapes: S samples, A ASVs of the largest sample, U distinct ASVs of the batch,
+P positions of the nucleotide transformer, D width, H heads.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import nn
+
+from aam_core.batches import BatchMaker
+from aam_core.config import (
+    MEMORY_FRACTION,
+    DeviceOptions,
+    MemoryOptions,
+)
+from aam_core.device import autocast
+from aam_core.errors import InputError
+from aam_core.model import MLP_RATIO
+from aam_core.sequences import VOCABULARY_SIZE
+from aam_core.study import Study
+
+FLOAT = 4  #: bytes
+#: Numbers of width D that a layer keeps for its backward pass, per position: two
+#: normalisations, queries, keys and values, the attention, two sums, and the two
+#: sides of the activation in the MLP.
+KEPT = 2 + 3 + 1 + 2 + 2 * MLP_RATIO
+#: The same for dropout, and for what surrounds a stack of layers (last normalisation,
+#: keys and values of the pooling, input).
+KEPT_BY_DROPOUT, KEPT_AROUND = 2, 5
+#: What the backward pass of one layer needs besides: gradients within the MLP.
+GRADIENTS = 2 * MLP_RATIO
+#: Share of all this that mixed precision leaves: much stays in float32.
+MIXED = 0.75
+#: Bytes per trained weight: gradient, and the optimiser's two moments or one.
+TRAINED = {"adamw": 12, "adam": 12, "sgd": 8}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """The most that one batch holds."""
+
+    samples: int  #: S
+    largest: int  #: A
+    distinct: int  #: U; 0 where no ASV is encoded
+    length: int  #: longest sequence
+
+
+def heaviest(study: Study, rows: np.ndarray, size: int) -> np.ndarray:
+    """The `size` samples with the most ASVs."""
+    sizes = np.diff(study.table.counts.indptr)[rows]
+    return rows[np.argsort(-sizes, kind="stable")[:size]]
+
+
+def load_of(study: Study, rows: np.ndarray, size: int, token_limit: int) -> Load:
+    """The load of the batch of those `size` samples that have the most ASVs."""
+    rows = heaviest(study, rows, size)
+    sizes = np.diff(study.table.counts.indptr)[rows].clip(max=token_limit)
+    distinct = len(np.unique(study.table.counts[rows].indices))
+    return Load(
+        samples=len(rows),
+        largest=int(sizes.max()),
+        distinct=min(distinct, int(sizes.sum())),
+        length=study.tokens_FL.shape[1],
+    )
+
+
+def expected_bytes(
+    model: nn.Module, load: Load, config: Any, checkpointing: bool | None = None
+) -> int:
+    """Memory of a training step: weights, optimiser, and what the layers keep.
+
+    Parameters
+    ----------
+    model : Encoder or SequencePredictor
+        What is trained.
+    load : Load
+        The batch.
+    config : PretrainConfig or TrainConfig
+        Optimiser, precision, attention and chunks.
+    checkpointing : bool, optional
+        Whether layers are computed again; else as the model is set.
+
+    Returns
+    -------
+    int
+        Bytes, good to a factor of about two. What PyTorch itself takes (0.3 GB on a
+        CPU, 0.5 GB on a GPU) comes on top.
+    """
+    encoder = getattr(model, "base", model)
+    arch = encoder.arch
+    if checkpointing is None:
+        checkpointing = encoder.sample.checkpointing
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    weights = FLOAT * sum(p.numel() for p in model.parameters())
+    weights += TRAINED[config.optimizer] * trained
+
+    def stack(positions: int, neighbours: int, layers: int, at_once: int) -> float:
+        each = KEPT + KEPT_BY_DROPOUT * (arch.dropout > 0)
+        if config.attn_implementation == "math":
+            each += 2 * arch.attention_heads * neighbours / arch.embedding_dim
+        kept = each * layers * positions
+        if checkpointing:
+            kept = layers * positions + each * at_once
+        return kept + KEPT_AROUND * positions + GRADIENTS * at_once
+
+    in_samples = load.samples * load.largest
+    layers = 2 * arch.attention_layers
+    if model is not encoder:
+        layers = model.shape.target_layers + layers * (not model.frozen)
+    numbers = stack(in_samples, load.largest, layers, in_samples)
+    if not getattr(model, "frozen", False):
+        patches = -(-load.length // arch.nucleotide_patch)
+        chunk = min(config.asv_chunk_size or load.distinct, load.distinct)
+        numbers += stack(
+            load.distinct * patches, patches, arch.attention_layers, chunk * patches
+        )
+    activations = FLOAT * arch.embedding_dim * numbers
+    if config.mixed_precision != "none":
+        activations *= MIXED
+    one_hot = FLOAT * load.distinct * load.length * VOCABULARY_SIZE
+    return int(weights + activations + one_hot)
+
+
+def parts_of(model: nn.Module) -> dict[str, int]:
+    """Parameters of each part of a model, by name."""
+    encoder = getattr(model, "base", model)
+    parts = {
+        "nucleotides": encoder.nucleotides,
+        "samples": nn.ModuleList([encoder.sample, encoder.encoder, encoder.pool]),
+    }
+    if encoder.abundance is not None:
+        parts["abundance"] = encoder.abundance
+    counts = {n: sum(p.numel() for p in m.parameters()) for n, m in parts.items()}
+    every = sum(p.numel() for p in encoder.parameters())
+    counts["self-supervised heads"] = every - sum(counts.values())
+    if model is not encoder:
+        counts["target"] = sum(p.numel() for p in model.parameters()) - every
+    return counts
+
+
+def as_text(size: float) -> str:
+    """A number of bytes in words."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+
+
+def summary(model: nn.Module, study: Study, training: np.ndarray, config: Any) -> str:
+    """The size of a model by part, and the memory that a training step takes."""
+    load = load_of(study, training, config.batch_size, config.token_limit)
+    size = as_text(expected_bytes(model, load, config))
+    encoder = getattr(model, "base", model)
+    checkpointing = " with gradient checkpointing" * encoder.sample.checkpointing
+    parts = ", ".join(f"{name} {n:,}" for name, n in parts_of(model).items())
+    return (
+        f"Parameters: {parts}. A training step on {load.samples} samples of up to "
+        f"{load.largest:,} ASVs ({load.distinct:,} distinct) is expected to take about "
+        f"{size}{checkpointing}."
+    )
+
+
+class Gauge(Protocol):
+    """Measures the memory of a GPU."""
+
+    def available(self) -> int:
+        """Bytes that this process could fill."""
+
+    def reset(self) -> None:
+        """Start a new peak."""
+
+    def peak(self) -> int:
+        """Most bytes in use since `reset`."""
+
+
+class GpuGauge:
+    """The gauge of an NVIDIA or AMD GPU."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def available(self) -> int:
+        """What is free, and what this process holds."""
+        free, _ = torch.cuda.mem_get_info(self.device)
+        return free + torch.cuda.memory_reserved(self.device)
+
+    def reset(self) -> None:
+        """Return what is cached to the device, and start a new peak."""
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(self.device)
+
+    def peak(self) -> int:
+        """Most bytes of tensors since `reset`."""
+        return torch.cuda.max_memory_allocated(self.device)
+
+
+def fit_to_memory(
+    session: Any,
+    model: nn.Module,
+    device: torch.device,
+    report: Callable[[str], None],
+    gauge: Gauge | None = None,
+) -> None:
+    """Decide on gradient checkpointing and, if asked for, on the batch size.
+
+    On a GPU both are decided by training steps on the samples with the most ASVs;
+    elsewhere checkpointing is off unless asked for.
+
+    Parameters
+    ----------
+    session : Session or TrainSession
+        Its `config` is replaced where the batch size changes.
+    model : Encoder or SequencePredictor
+        What is trained; comes back with its weights and the random state unchanged.
+    device : torch.device
+        Where the model is.
+    report : callable
+        Takes sentences for the user.
+    gauge : Gauge, optional
+        Measures the memory; the GPU's own if there is one.
+
+    Raises
+    ------
+    InputError
+        If auto_batch_size finds that not even batch_size fits.
+    """
+    config: MemoryOptions = session.config
+    if gauge is None and device.type == "cuda":
+        gauge = GpuGauge(device)
+    if gauge is None:
+        model.set_checkpointing(bool(config.gradient_checkpointing))
+        return
+    fraction = config.max_memory_fraction or MEMORY_FRACTION
+    budget = int(fraction * gauge.available())
+
+    def fits(size: int) -> bool:
+        peak = _try_step(session, model, device, gauge, size)
+        return peak is not None and peak <= budget
+
+    model.set_checkpointing(bool(config.gradient_checkpointing))
+    if config.gradient_checkpointing is None and not fits(config.batch_size):
+        model.set_checkpointing(True)
+        report(
+            f"A training step of {config.batch_size} samples does not fit into "
+            f"{as_text(budget)}: gradient_checkpointing is on."
+        )
+    if not config.auto_batch_size:
+        return
+    most = min(len(session.training), config.target_effective_batch_size or sys.maxsize)
+    size = largest_batch(fits, config.batch_size, most)
+    if size is None:
+        raise InputError(
+            f"Not even batch_size {config.batch_size} fits into {as_text(budget)} of "
+            "the GPU: lower batch_size or token_limit, or raise max_memory_fraction."
+        )
+    session.config = replace(config, batch_size=size)
+    report(f"auto_batch_size: {size} samples of a batch fit into {as_text(budget)}.")
+
+
+def largest_batch(fits: Callable[[int], bool], first: int, most: int) -> int | None:
+    """The largest size that fits, by doubling `first`; `most` at most."""
+    if not fits(first):
+        return None
+    size = first
+    while size < most and fits(min(2 * size, most)):
+        size = min(2 * size, most)
+    return size
+
+
+def _try_step(
+    session: Any, model: nn.Module, device: torch.device, gauge: Gauge, size: int
+) -> int | None:
+    """Peak of a training step without the update; None if memory ran out."""
+    config: DeviceOptions = session.config
+    maker: BatchMaker = session.batches().dataset
+    rows = heaviest(maker.study, session.training, size)
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    moments = (TRAINED[config.optimizer] - FLOAT) * trained
+    devices = [device] if device.type == "cuda" else []
+    model.train()
+    gauge.reset()
+    try:
+        with torch.random.fork_rng(devices=devices):
+            with autocast(config, device):
+                total, _ = session.losses(maker[0, rows].to(device))
+            total.backward()
+        return gauge.peak() + moments
+    except torch.OutOfMemoryError:
+        return None
+    finally:
+        model.zero_grad(set_to_none=True)
+        gauge.reset()
+
+
+@dataclass
+class MemoryProfile:
+    """The peak memory of each phase of a run.
+
+    On a GPU that of its tensors; elsewhere the resident memory of the process up to
+    the end of the phase, since a process cannot forget its peak.
+    """
+
+    device: torch.device
+    on: bool = True  #: otherwise nothing is recorded
+    peaks: dict[str, int] = field(default_factory=dict)  #: bytes
+
+    def mark(self, phase: str) -> None:
+        """Record what was reached since the last mark as the peak of `phase`."""
+        if not self.on:
+            return
+        if self.device.type == "cuda":
+            gauge = GpuGauge(self.device)
+            peak = gauge.peak()
+            torch.cuda.reset_peak_memory_stats(self.device)
+        else:
+            peak = peak_resident()
+        self.peaks[phase] = max(self.peaks.get(phase, 0), peak)
+
+    def watch(self, objective: Any) -> Any:
+        """An objective whose training and validation are told apart."""
+        self.mark("preparation")
+
+        def validate() -> dict[str, float]:
+            self.mark("training")
+            scores = objective.validate()
+            self.mark("validation")
+            return scores
+
+        return replace(objective, validate=validate)
+
+    def tell(self, report: Callable[[str], None]) -> dict[str, Any]:
+        """Report the peaks, and return them for the run's `config.json`."""
+        if not self.on:
+            return {}
+        kind = "GPU tensors" if self.device.type == "cuda" else "this process so far"
+        peaks = [f"{as_text(size)} {phase}" for phase, size in self.peaks.items()]
+        report(f"Peak memory ({kind}): {', '.join(peaks)}.")
+        return {"memory": {"device": self.device.type, "peak_bytes": self.peaks}}
+
+
+def peak_resident() -> int:
+    """The most memory that this process has ever occupied, in bytes."""
+    try:
+        import resource
+    except ImportError:
+        raise InputError(
+            "memory_profile reads the resource usage of a Unix process, which this "
+            "system lacks: leave memory_profile out."
+        ) from None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

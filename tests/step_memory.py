@@ -1,0 +1,56 @@
+"""A process of its own: the memory that training steps take, in bytes.
+
+The argument holds the options of a `PretrainConfig` as JSON. Prints by how much two
+training steps raise the peak memory of the process, and what `expected_bytes` says.
+"""
+
+import json
+import sys
+
+import numpy as np
+import torch
+
+from aam_core.config import PretrainConfig, resolve_architecture
+from aam_core.inputs import Inputs
+from aam_core.loop import make_optimizer
+from aam_core.memory import expected_bytes, load_of, peak_resident
+from aam_core.model import Encoder
+from aam_core.pretrain import Session
+from aam_core.study import prepare_study
+from aam_core.unifrac import BatchUniFrac
+from tests import generate
+
+CPU = torch.device("cpu")
+
+
+def take_steps(config: PretrainConfig, steps: int) -> tuple[int, int]:
+    made = generate.study(samples=config.batch_size, features=300)
+    study = prepare_study(
+        made.table, made.sequences, config, max_bp=60, seed=0, report=lambda line: None
+    )
+    phylogeny = made.phylogeny.shear(study.table.feature_ids)
+    inputs = Inputs(study, BatchUniFrac(phylogeny, study.table, "unweighted"))
+    rows = np.arange(study.table.shape[0])
+    batch = Session(
+        config, Encoder(resolve_architecture(config)), inputs, rows, rows, CPU
+    )
+    batch = batch.batches().dataset[0, rows]
+    before = peak_resident()
+    model = Encoder(resolve_architecture(config))
+    model.set_checkpointing(bool(config.gradient_checkpointing))
+    session = Session(config, model, inputs, rows, rows, CPU)
+    optimizer = make_optimizer(model.train(), config)
+    for _ in range(steps):
+        session.losses(batch)[0].backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    load = load_of(study, rows, config.batch_size, config.token_limit)
+    return peak_resident() - before, expected_bytes(model, load, config)
+
+
+if __name__ == "__main__":
+    options = {"max_bp": 60, "rarefy_depth": 0, "device": "cpu"}
+    # the first steps of a process also load libraries
+    take_steps(PretrainConfig(preset="tiny", batch_size=2, **options), 1)
+    options |= json.loads(sys.argv[1])
+    print(json.dumps(take_steps(PretrainConfig(**options), 2)))
