@@ -8,6 +8,7 @@ import signal
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -317,8 +318,15 @@ def loader(maker: BatchMaker, batches: RowBatches, workers: int = 0) -> DataLoad
 
 
 def _outlive_sigterm(worker: int) -> None:
-    """Leave it to the main process to end: batch systems signal all processes."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    """Leave it to the main process to end: batch systems signal all processes.
+
+    A second SIGTERM is the main process's own, with which it ends its workers.
+    """
+
+    def first(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    signal.signal(signal.SIGTERM, first)
 
 
 def _same(batch: Batch) -> Batch:

@@ -418,7 +418,12 @@ def test_signals(files, straight, tmp_path, number, code, message):  # noqa: F81
             writes.add(state.stat().st_mtime_ns)
         time.sleep(0.01)
     os.killpg(process.pid, number)
-    said, _ = process.communicate(timeout=60)
+    try:
+        said, _ = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        raise
     assert process.returncode == code, said
     assert message in said
     model = output / "checkpoints" / "best_model"
