@@ -1,0 +1,215 @@
+"""The options of categorical covariates.
+
+Declared as `aam_core.config` describes.
+"""
+
+import dataclasses
+import json
+import math
+import typing
+from collections.abc import Callable
+from typing import Any
+
+from aam_core.errors import InputError, some
+from aam_core.options import Options, option, shown
+
+#: Options of the covariates where they are left open.
+CATEGORICAL: dict[str, Any] = {
+    "categorical_embed_dim": 16,
+    "categorical_fusion": "concat",
+    "perceiver_num_latents": 64,
+    "perceiver_num_layers": 2,
+    "cross_attn_heads": 8,
+}
+
+
+#: Which fusions some of them belong to.
+FUSION_OF: dict[str, tuple[str, ...]] = {
+    "perceiver_num_latents": ("perceiver",),
+    "perceiver_num_layers": ("perceiver",),
+    "cross_attn_heads": ("cross-attention", "perceiver"),
+}
+
+
+def _categorical(name: str) -> Callable[[], str]:
+    return lambda: shown(CATEGORICAL[name])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CategoricalOptions(Options):
+    """Covariates that the prediction is conditioned on."""
+
+    topic: typing.ClassVar[str] = "Categorical covariates"
+
+    categorical_columns: tuple[str, ...] = option(
+        (), "Categorical metadata columns that the prediction is conditioned on."
+    )
+    categorical_embed_dim: int | None = option(
+        None,
+        "Width of the embedding of each categorical column.",
+        low=1,
+        shown=_categorical("categorical_embed_dim"),
+    )
+    categorical_fusion: str | None = option(
+        None,
+        "How the categories join the sample; the documentation has a guide "
+        "(aam train --categorical-help).",
+        choices=("concat", "add", "gmu", "cross-attention", "perceiver"),
+        shown=_categorical("categorical_fusion"),
+    )
+    perceiver_num_latents: int | None = option(
+        None,
+        "Learned latents of the perceiver fusion.",
+        low=1,
+        shown=_categorical("perceiver_num_latents"),
+    )
+    perceiver_num_layers: int | None = option(
+        None,
+        "Layers of self-attention among the latents of the perceiver fusion.",
+        low=1,
+        shown=_categorical("perceiver_num_layers"),
+    )
+    cross_attn_heads: int | None = option(
+        None,
+        "Attention heads of the cross-attention and perceiver fusions; they must "
+        "divide embedding_dim.",
+        low=1,
+        shown=_categorical("cross_attn_heads"),
+    )
+    categorical_lr: float | None = option(
+        None,
+        "Peak learning rate of what reads the categories (embeddings, fusion, "
+        "scaling); it follows the schedule of lr.",
+        low=0,
+        open_low=True,
+        shown=lambda: "lr",
+    )
+    categorical_loss_weights: str | None = option(
+        None,
+        "Weight of the target loss of samples by category: winter=2,summer=1, the "
+        "same as a JSON object, or auto (rare categories count more). Categories "
+        "that are not named have weight 1.",
+    )
+    categorical_loss_weight_column: str | None = option(
+        None,
+        "Which of categorical_columns has the categories of categorical_loss_weights.",
+        shown=lambda: "the first of categorical_columns",
+    )
+    conditional_output_scaling: tuple[str, ...] = option(
+        (),
+        "Which of categorical_columns scale and shift the prediction: a learned "
+        "factor and offset per category.",
+    )
+
+    def _check(self) -> None:
+        if not self.categorical_columns:
+            self._refuse_without_columns()
+        fusion = self.categorical_value("categorical_fusion")
+        for name, fusions in FUSION_OF.items():
+            if getattr(self, name) is not None and fusion not in fusions:
+                raise InputError(
+                    f"{name} has no effect with categorical_fusion {fusion!r}, but "
+                    f"with {' and '.join(fusions)}: leave {name} out, or choose one."
+                )
+        if self.categorical_loss_weights is not None:
+            category_weights(self.categorical_loss_weights)
+        elif self.categorical_loss_weight_column is not None:
+            raise InputError(
+                "categorical_loss_weight_column needs categorical_loss_weights: give "
+                "the weights, or leave the column out."
+            )
+        columns = {
+            "categorical_loss_weight_column": (self.loss_weight_column,),
+            "conditional_output_scaling": self.conditional_output_scaling,
+        }
+        for option_name, names in columns.items():
+            self._check_columns(option_name, names)
+
+    def _refuse_without_columns(self) -> None:
+        given = [
+            field.name
+            for field in dataclasses.fields(CategoricalOptions)
+            if getattr(self, field.name) not in (None, ())
+        ]
+        if given:
+            raise InputError(
+                f"{given[0]} has no effect without categorical_columns: name the "
+                f"columns, or leave {given[0]} out."
+            )
+
+    def _check_columns(self, option_name: str, names: tuple[str | None, ...]) -> None:
+        for name in names:
+            if name is not None and name not in self.categorical_columns:
+                raise InputError(
+                    f"{option_name} names {name!r}, which is not among "
+                    f"categorical_columns ({some(self.categorical_columns)}): add it "
+                    "there, or choose one of them."
+                )
+        if len(set(names)) < len(names):
+            raise InputError(f"{option_name} names a column twice: {some(names)}.")
+
+    @property
+    def loss_weight_column(self) -> str | None:
+        """The column that weights the target loss, if one does."""
+        if self.categorical_loss_weights is None:
+            return None
+        return self.categorical_loss_weight_column or self.categorical_columns[0]
+
+    def categorical_value(self, name: str) -> Any:
+        """An option of the covariates, or its default."""
+        value = getattr(self, name)
+        return CATEGORICAL[name] if value is None else value
+
+
+def category_weights(text: str) -> dict[str, float] | None:
+    """The weights that `categorical_loss_weights` states; None for ``auto``.
+
+    Raises
+    ------
+    InputError
+        If it is neither ``auto`` nor a mapping of categories to weights, or no
+        weight is above 0.
+
+    Examples
+    --------
+    >>> from aam_core.config import category_weights
+    >>> category_weights("winter=2, summer=1")
+    {'winter': 2.0, 'summer': 1.0}
+    >>> category_weights('{"winter": 2}')
+    {'winter': 2.0}
+    """
+    if text == "auto":
+        return None
+    try:
+        if text.startswith("{"):
+            pairs = json.loads(text, object_pairs_hook=list)
+        else:
+            pairs = [part.rsplit("=", 1) for part in text.split(",")]
+        weights = {name.strip(): float(weight) for name, weight in pairs}
+    except (TypeError, ValueError):
+        raise InputError(
+            f"categorical_loss_weights is {text!r}; allowed are auto, a list such as "
+            "winter=2,summer=1, and a JSON object such as "
+            '{"winter": 2, "summer": 1}.'
+        ) from None
+    bad = [name for name, weight in weights.items() if not 0 <= weight < math.inf]
+    if bad or len(weights) < len(pairs) or not any(weights.values()):
+        raise InputError(
+            f"categorical_loss_weights is {text!r}: each category is named once, with "
+            "a weight of 0 or more, and one weight at least is above 0."
+        )
+    return weights
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class UnknownOptions(Options):
+    """What a prediction does with categories it was not trained on."""
+
+    topic: typing.ClassVar[str] = "Categorical covariates"
+
+    unknown_categories: str = option(
+        "error",
+        "What to do with categories that were not among the training samples: stop, "
+        "or treat them as missing.",
+        choices=("error", "ignore"),
+    )

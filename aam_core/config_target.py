@@ -1,0 +1,328 @@
+"""The options of the target: its scale, losses and the head that predicts it.
+
+Declared as `aam_core.config` describes.
+"""
+
+import dataclasses
+import json
+import typing
+from typing import Any
+
+from aam_core.errors import InputError, some
+from aam_core.options import Options, option, option_specs, shown
+
+#: Options of one loss only, where they are left open, and that loss.
+LOSS: dict[str, Any] = {
+    "quantiles": (0.1, 0.5, 0.9),
+    "over_penalty": 1.0,
+    "under_penalty": 1.0,
+}
+
+
+LOSS_OF: dict[str, str] = {
+    "quantiles": "quantile",
+    "over_penalty": "asymmetric",
+    "under_penalty": "asymmetric",
+}
+#: Losses that can be chosen for each target.
+TARGET_LOSSES = ("huber", "mse", "mae")
+
+
+#: Scores of the validation samples by task, as `aam_core.metrics` names them.
+METRICS: dict[str, tuple[str, ...]] = {
+    "regression": ("r2", "mae", "mse", "rmse", "pearson"),
+    "classification": (
+        "accuracy",
+        "balanced_accuracy",
+        "f1",
+        "precision",
+        "recall",
+    ),
+}
+
+
+#: Options that mean nothing to the other task.
+TASK_OF: dict[str, str] = {
+    "target_transform": "regression",
+    "normalize_by": "regression",
+    "loss_type": "regression",
+    "loss_config": "regression",
+    "class_weights": "classification",
+    "bounded_targets": "regression",
+    "output_activation": "regression",
+    "learnable_output_scale": "regression",
+    "regressor_hidden_dims": "regression",
+    "regressor_dropout": "regression",
+    "residual_regression_head": "regression",
+}
+#: Dropout of `regressor_hidden_dims` where it is left open.
+REGRESSOR_DROPOUT = 0.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ColumnOptions(Options):
+    """What is predicted."""
+
+    topic: typing.ClassVar[str] = "Target"
+
+    metadata_column: tuple[str, ...] = option(
+        (), "Column or columns of the sample metadata to predict."
+    )
+    task: str = option(
+        "regression",
+        "Predict numbers or classes.",
+        choices=("regression", "classification"),
+    )
+
+    def _check(self) -> None:
+        if not self.metadata_column:
+            raise InputError("metadata_column is missing: name the column to predict.")
+        if self.task == "classification" and len(self.metadata_column) > 1:
+            raise InputError(
+                "A classification predicts one column; metadata_column names "
+                f"{len(self.metadata_column)}."
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TargetOptions(ColumnOptions):
+    """How the target is scaled, and its loss."""
+
+    topic: typing.ClassVar[str] = "Target"
+
+    target_penalty: float = option(1.0, "Weight of the target loss.", low=0)
+    target_transform: str = option(
+        "minmax",
+        "Scale of the target inside of the model, fitted on training samples; "
+        "predictions and metrics are always in the original units.",
+        choices=(
+            "none",
+            "minmax",
+            "zscore",
+            "zscore-category",
+            "log-minmax",
+            "log-zscore",
+        ),
+    )
+    normalize_by: tuple[str, ...] = option(
+        (), "Metadata columns whose categories zscore-category scales separately."
+    )
+    loss_type: str = option(
+        "huber",
+        "Loss of a regression.",
+        choices=("huber", "mse", "mae", "quantile", "asymmetric"),
+    )
+    quantiles: tuple[float, ...] = option(
+        (),
+        "Quantiles predicted with loss_type quantile; 0.5, the prediction, is one.",
+        low=0,
+        high=1,
+        open_low=True,
+        open_high=True,
+        shown=lambda: shown(LOSS["quantiles"]),
+    )
+    over_penalty: float | None = option(
+        None,
+        "Weight of predictions above the target (loss_type asymmetric).",
+        low=0,
+        shown=lambda: shown(LOSS["over_penalty"]),
+    )
+    under_penalty: float | None = option(
+        None,
+        "Weight of predictions below the target (loss_type asymmetric).",
+        low=0,
+        shown=lambda: shown(LOSS["under_penalty"]),
+    )
+    loss_config: str | None = option(
+        None,
+        "Loss of single targets (mse, mae, huber) where several are predicted, as JSON "
+        'by position or name: {"0": "mse", "age": "huber"}. Others have loss_type.',
+    )
+    class_weights: str = option(
+        "none",
+        "Weight of the classes: equal, or balanced by their frequency.",
+        choices=("none", "balanced"),
+    )
+    best_metric: str = option(
+        "val_loss",
+        "Validation score that selects the best model.",
+        choices=("val_loss", *METRICS["regression"], *METRICS["classification"]),
+    )
+
+    def _check(self) -> None:
+        if self.target_transform == "zscore-category" and not self.normalize_by:
+            raise InputError(
+                "target_transform zscore-category needs normalize_by, the metadata "
+                "columns that hold the categories."
+            )
+        if self.normalize_by and self.target_transform != "zscore-category":
+            raise InputError(
+                "normalize_by goes with target_transform zscore-category; "
+                f"target_transform is {self.target_transform!r}."
+            )
+        levels = self.loss_value("quantiles")
+        if list(levels) != sorted(set(levels)):
+            raise InputError("quantiles must rise, each named once.")
+        if 0.5 not in levels:
+            raise InputError("quantiles must hold 0.5, the median that is predicted.")
+        if self.best_metric not in ("val_loss", *METRICS[self.task]):
+            raise InputError(
+                f"best_metric {self.best_metric} does not fit a {self.task}: choose "
+                f"val_loss or one of {some(METRICS[self.task])}."
+            )
+        for name, loss in LOSS_OF.items():
+            if getattr(self, name) not in (None, ()) and self.loss_type != loss:
+                raise InputError(
+                    f"{name} has no effect with loss_type {self.loss_type!r}, but with "
+                    f"{loss}: leave {name} out, or choose loss_type {loss}."
+                )
+        self._check_task()
+        self.target_losses()
+
+    def _check_task(self) -> None:
+        """Refuse options that only the other task has a use for."""
+        for spec in option_specs(type(self)):
+            task = TASK_OF.get(spec.name, self.task)
+            if task != self.task and getattr(self, spec.name) != spec.default:
+                raise InputError(
+                    f"{spec.name} has no effect on a {self.task}, but on a {task}: "
+                    f"leave {spec.name} out."
+                )
+
+    def loss_value(self, name: str) -> Any:
+        """An option of the loss, or its default."""
+        value = getattr(self, name)
+        return LOSS[name] if value in (None, ()) else value
+
+    def target_losses(self) -> tuple[str, ...]:
+        """The loss of each target column.
+
+        Raises
+        ------
+        InputError
+            If `loss_config` is not understood or does not fit the targets.
+        """
+        losses = dict.fromkeys(self.metadata_column, self.loss_type)
+        if self.loss_config is None:
+            return tuple(losses.values())
+        if self.loss_type not in TARGET_LOSSES:
+            raise InputError(
+                f"loss_config cannot be combined with loss_type {self.loss_type!r}, "
+                "which holds for all targets: leave one of them out."
+            )
+        chosen: dict[str, str] = {}
+        for key, loss in _json_pairs("loss_config", self.loss_config):
+            column = _column_of(key, self.metadata_column)
+            if loss not in TARGET_LOSSES:
+                raise InputError(
+                    f"loss_config gives {column!r} the loss {loss!r}; allowed are "
+                    f"{', '.join(TARGET_LOSSES)}."
+                )
+            if column in chosen:
+                raise InputError(f"loss_config names {column!r} twice: name it once.")
+            chosen[column] = loss
+        return tuple((losses | chosen).values())
+
+
+def _json_pairs(name: str, text: str) -> list[tuple[str, Any]]:
+    """Keys and values of a JSON object; a key that is there twice stays twice."""
+    try:
+        pairs = json.loads(text, object_pairs_hook=list)
+    except json.JSONDecodeError:
+        pairs = None
+    # an array is a list, too, but text that starts with { is an object
+    if not pairs or not text.startswith("{"):
+        raise InputError(
+            f'{name} is {text!r}, but must be a JSON object such as {{"0": "mse", '
+            '"1": "huber"}.'
+        )
+    return pairs
+
+
+def _column_of(key: str, columns: tuple[str, ...]) -> str:
+    """The target column that a key means: its name, or its position from 0."""
+    if key in columns:
+        return key
+    if key.isdecimal() and int(key) < len(columns):
+        return columns[int(key)]
+    raise InputError(
+        f"loss_config names {key!r}, which is no target: allowed are the positions 0 "
+        f"to {len(columns) - 1} and the names {some(columns)}."
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OutputOptions(TargetOptions):
+    """The last layers of a regression, and what it may predict."""
+
+    topic: typing.ClassVar[str] = "Output constraints"
+
+    target_layer_norm: bool = option(
+        True, "Whether the sample embedding is normalised before the last layers."
+    )
+    regressor_hidden_dims: tuple[int, ...] = option(
+        (),
+        "Widths of hidden layers between the sample embedding and the prediction "
+        "(64,32); without, the prediction is linear in the embedding. For targets with "
+        "hundreds of samples and more.",
+        low=1,
+    )
+    regressor_dropout: float | None = option(
+        None,
+        "Dropout after each of regressor_hidden_dims.",
+        low=0,
+        high=1,
+        open_high=True,
+        shown=lambda: shown(REGRESSOR_DROPOUT),
+    )
+    residual_regression_head: bool = option(
+        False,
+        "Add what regressor_hidden_dims predict to a linear prediction instead of "
+        "replacing it.",
+    )
+    bounded_targets: bool = option(
+        False,
+        "Keep predictions within the range of the training samples (within 0 to 1 with "
+        "target_transform none), by a sigmoid. For targets with natural bounds that "
+        "the samples reach, such as shares.",
+    )
+    output_activation: str = option(
+        "none",
+        "Keep predictions at 0 or more in the target's own units, by this function. "
+        "For counts and concentrations: softplus learns most easily, relu can predict "
+        "exactly 0, exp suits values over several orders of magnitude.",
+        choices=("none", "relu", "softplus", "exp"),
+    )
+    learnable_output_scale: bool = option(
+        False,
+        "Learn one factor per target by which predictions vary about the first guess. "
+        "For predictions that stay too close to the mean at a low lr.",
+    )
+
+    def _check(self) -> None:
+        scaled = self.target_transform
+        if self.bounded_targets and self.output_activation != "none":
+            raise InputError(
+                "bounded_targets and output_activation contradict each other: leave "
+                "output_activation out, or bounded_targets."
+            )
+        if self.bounded_targets and scaled.startswith(("zscore", "log-zscore")):
+            raise InputError(
+                "bounded_targets needs a target that is scaled to the range 0 to 1; "
+                f"target_transform {scaled} is not: choose minmax or log-minmax, or "
+                "leave bounded_targets out."
+            )
+        if self.output_activation != "none" and scaled == "zscore-category":
+            raise InputError(
+                "output_activation needs one scale for all samples; target_transform "
+                "zscore-category has one per category, in which 0 lies elsewhere: "
+                "choose another target_transform, or leave output_activation out."
+            )
+        for name in ("regressor_dropout", "residual_regression_head"):
+            value = getattr(self, name)
+            given = value is not None and value is not False
+            if given and not self.regressor_hidden_dims:
+                raise InputError(
+                    f"{name} has no effect without regressor_hidden_dims: leave {name} "
+                    "out, or choose hidden layers (64,32)."
+                )
