@@ -4,11 +4,12 @@ Shapes: S samples, A ASVs of the largest sample, U distinct ASVs of the batch,
 L nucleotides, M masked nucleotides, K categorical columns, T target columns.
 """
 
+import os
 import signal
+import threading
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -312,21 +313,37 @@ def loader(maker: BatchMaker, batches: RowBatches, workers: int = 0) -> DataLoad
         batch_size=None,
         num_workers=workers,
         collate_fn=_same,
-        worker_init_fn=_outlive_sigterm,
+        worker_init_fn=_heed_parent_only,
         pin_memory=False,
     )
 
 
-def _outlive_sigterm(worker: int) -> None:
-    """Leave it to the main process to end: batch systems signal all processes.
+def start(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """Begin an epoch, with SIGTERM held back while worker processes are made.
 
-    A second SIGTERM is the main process's own, with which it ends its workers.
+    Batch systems send SIGTERM to all processes of a job. The main process then ends
+    training well, and ends its workers itself; a worker that is still being made
+    would die of the signal and take the main process with it.
     """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        return iter(batches)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-    def first(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
-    signal.signal(signal.SIGTERM, first)
+def _heed_parent_only(worker: int) -> None:
+    """Let a worker process end by a SIGTERM of its parent, and of nobody else."""
+    if not hasattr(signal, "sigwaitinfo"):  # macOS
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=_wait_for_parent, daemon=True).start()
+
+
+def _wait_for_parent() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
 
 
 def _same(batch: Batch) -> Batch:

@@ -13,7 +13,7 @@ from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from aam_core.batches import Batch
+from aam_core.batches import Batch, start
 from aam_core.config import OptimiserOptions
 from aam_core.device import autocast
 from aam_core.errors import InputError
@@ -334,7 +334,8 @@ def _train_epoch(
     group = stepper.config.accumulation()
     sums: dict[str, Tensor] = {}
     bar = tqdm(
-        batches,
+        start(batches),
+        total=len(batches),
         desc=f"Epoch {epoch}/{epochs}",
         unit="batch",
         mininterval=0.5 if sys.stderr.isatty() else 20,
