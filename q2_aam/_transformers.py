@@ -19,7 +19,8 @@ from q2_aam.plugin_setup import plugin
 
 
 def _history_metadata(history: pd.DataFrame) -> qiime2.Metadata:
-    ids = [f"epoch {epoch:.0f}" for epoch in history["epoch"]]
+    width = len(f"{history['epoch'].max():.0f}")  # so that ids sort like numbers
+    ids = [f"epoch {epoch:0{width}.0f}" for epoch in history["epoch"]]
     numbers = history.astype(float).replace([np.inf, -np.inf], np.nan)
     return qiime2.Metadata(numbers.set_axis(pd.Index(ids, name="id"), axis=0))
 

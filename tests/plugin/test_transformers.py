@@ -32,6 +32,10 @@ def history():
 def test_history_as_metadata(history):
     metadata = transform(history, to_type=qiime2.Metadata)
     assert list(metadata.ids) == ["epoch 1", "epoch 2", "epoch 3"]
+    rows = "".join(f"{epoch}\t0.5\n" for epoch in range(1, 12))
+    many = file_of(AAMHistoryFormat, f"epoch\tval_loss\n{rows}")
+    ids = list(transform(many, to_type=qiime2.Metadata).ids)
+    assert ids == sorted(ids)
     assert {c.type for c in metadata.columns.values()} == {"numeric"}
     seen = metadata.to_dataframe()["val_loss"]
     np.testing.assert_array_equal(seen, [3.5, np.nan, np.nan])
