@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from aam_core import checkpoint, splits
-from aam_core.config import InputOptions, LossOptions, SplitOptions
+from aam_core.config import InputOptions, SplitOptions
 from aam_core.distances import MatrixDistances, missing_from
 from aam_core.errors import InputError, some
+from aam_core.options import Options, option_specs
 from aam_core.phylogeny import Phylogeny
 from aam_core.study import Study, prepare_study
 from aam_core.table import FeatureTable
@@ -98,6 +99,7 @@ def prepare_inputs(
             "Both a phylogeny and a distance matrix were given: choose one. With a "
             "phylogeny, UniFrac is computed during training."
         )
+    _check_sources(options, phylogeny, distances)
     tips = None if phylogeny is None else set(phylogeny.tip_names)
     study = prepare_study(
         table,
@@ -137,14 +139,24 @@ def _with_distances(
     return study.take_samples(keep)
 
 
-def check_options(options: LossOptions, inputs: Inputs) -> None:
-    """Refuse options that this input leaves without effect."""
-    uses_matrix = isinstance(inputs.distances, MatrixDistances)
-    if uses_matrix and options.unifrac_metric == "faith_pd":
-        raise InputError(
-            "unifrac_metric faith_pd is computed from a phylogeny; a distance matrix "
-            "was given."
-        )
+def _check_sources(
+    options: Options, phylogeny: Phylogeny | None, distances: Matrix | None
+) -> None:
+    """Refuse options that would be ignored for want of a phylogeny or a matrix."""
+    idle = {}
+    if distances is None:
+        idle["missing_samples"] = "without a distance matrix"
+    elif phylogeny is None:
+        idle["unifrac_metric"] = "beside a distance matrix, which has its own metric"
+    if phylogeny is None and distances is None:
+        idle["unifrac_metric"] = "without a phylogeny"
+        idle["penalty"] = "without a phylogeny or a distance matrix"
+    for spec in option_specs(type(options)):
+        if spec.name in idle and getattr(options, spec.name) != spec.default:
+            raise InputError(
+                f"{spec.name} has no effect {idle[spec.name]}: leave it out, or give "
+                "what it needs."
+            )
 
 
 def split_rows(

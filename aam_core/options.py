@@ -5,10 +5,14 @@ import json
 import math
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from aam_core.errors import InputError
+
+
+#: In `only_with`: any value but the default.
+GIVEN = ("given",)
 
 
 def option(
@@ -21,6 +25,7 @@ def option(
     open_low: bool = False,
     open_high: bool = False,
     shown: Callable[[], str] | None = None,
+    only_with: Mapping[str, tuple[Any, ...]] | None = None,
 ) -> Any:
     """Declare one option as a dataclass field.
 
@@ -38,9 +43,14 @@ def option(
         Whether the bound itself is excluded.
     shown : callable, optional
         Returns what to print as the default where it is not `default`.
+    only_with : mapping, optional
+        Other options, and the values of theirs with which this one has an effect
+        (`GIVEN`: any but its default). Elsewhere a value that is not the default is
+        refused, because it would be ignored.
     """
     spec = {"help": help, "choices": choices, "low": low, "high": high}
     spec |= {"open_low": open_low, "open_high": open_high, "shown": shown}
+    spec |= {"only_with": only_with or {}}
     return dataclasses.field(default=default, metadata=spec)
 
 
@@ -61,6 +71,7 @@ class OptionSpec:
     open_low: bool
     open_high: bool
     shown_default: str
+    only_with: Mapping[str, tuple[Any, ...]]
 
     @property
     def range_text(self) -> str:
@@ -141,9 +152,37 @@ class Options:
     def __post_init__(self) -> None:
         for spec in option_specs(type(self)):
             object.__setattr__(self, spec.name, spec.check(getattr(self, spec.name)))
+        self._refuse_idle()
         for group in type(self).__mro__:
             if "_check" in vars(group):
                 vars(group)["_check"](self)
+
+    def _refuse_idle(self) -> None:
+        """Refuse an option that has no effect with the others."""
+        specs = {spec.name: spec for spec in option_specs(type(self))}
+        for name, spec in specs.items():
+            if getattr(self, name) == spec.default:
+                continue
+            for other, values in spec.only_with.items():
+                if other in specs:
+                    self._refuse_beside(name, specs[other], values)
+
+    def _refuse_beside(
+        self, name: str, other: "OptionSpec", values: tuple[Any, ...]
+    ) -> None:
+        found = getattr(self, other.name)
+        if values == GIVEN:
+            if found == other.default:
+                raise InputError(
+                    f"{name} has no effect without {other.name}: give {other.name} "
+                    f"too, or leave {name} out."
+                )
+        elif found not in values:
+            allowed = " and ".join(shown(value) for value in values)
+            raise InputError(
+                f"{name} has no effect with {other.name} {shown(found)}, but with "
+                f"{allowed}: leave {name} out, or choose {other.name} {allowed}."
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """All options by name, as plain JSON values."""

@@ -32,7 +32,6 @@ from aam_core.inputs import (
     Matrix,
     Report,
     check_empty,
-    check_options,
     logger,
     prepare_inputs,
     split_rows,
@@ -130,7 +129,6 @@ def pretrain(
         seed=config.seed,
         report=log,
     )
-    check_options(config, inputs)
     training, validation = split_rows(
         inputs.study, config, metadata=metadata, least=2, report=log
     )

@@ -31,7 +31,6 @@ from aam_core.inputs import (
     Matrix,
     Report,
     check_empty,
-    check_options,
     logger,
     prepare_inputs,
     split_rows,
@@ -143,7 +142,6 @@ def train(
         seed=config.seed,
         report=log,
     )
-    check_options(config, inputs)
     ids = inputs.study.table.sample_ids
     target = read_target(metadata, columns, config.task, ids, log)
     classes = target.iloc[:, 0].tolist() if config.task == "classification" else None
