@@ -42,13 +42,18 @@ class CategoricalOptions(Options):
     topic: typing.ClassVar[str] = "Categorical covariates"
 
     categorical_columns: tuple[str, ...] = option(
-        (), "Categorical metadata columns that the prediction is conditioned on."
+        (),
+        "Categorical metadata columns that the prediction is conditioned on.",
+        when="Name season, site, host sex and the like where they bear on the "
+        "target and are known for new samples, too.",
     )
     categorical_embed_dim: int | None = option(
         None,
         "Width of the embedding of each categorical column.",
         low=1,
         shown=_categorical("categorical_embed_dim"),
+        when="Lower it where categories have few samples each; raise it for "
+        "columns of very many categories.",
     )
     categorical_fusion: str | None = option(
         None,
@@ -56,18 +61,25 @@ class CategoricalOptions(Options):
         "(aam train --categorical-help).",
         choices=("concat", "add", "gmu", "cross-attention", "perceiver"),
         shown=_categorical("categorical_fusion"),
+        when="Choose add where data are few, gmu where the effect of the "
+        "community depends on the category, cross-attention where that of "
+        "single ASVs does.",
     )
     perceiver_num_latents: int | None = option(
         None,
         "Learned latents of the perceiver fusion.",
         low=1,
         shown=_categorical("perceiver_num_latents"),
+        when="Lower it for small studies and where memory runs out; raise it for "
+        "samples of very many ASVs.",
     )
     perceiver_num_layers: int | None = option(
         None,
         "Layers of self-attention among the latents of the perceiver fusion.",
         low=1,
         shown=_categorical("perceiver_num_layers"),
+        when="Lower it for small studies; raise it where samples are many and "
+        "the training loss no longer falls.",
     )
     cross_attn_heads: int | None = option(
         None,
@@ -75,6 +87,8 @@ class CategoricalOptions(Options):
         "divide embedding_dim.",
         low=1,
         shown=_categorical("cross_attn_heads"),
+        when="Change it where it does not divide embedding_dim (the error says "
+        "what does), or to let covariates be looked up in more ways.",
     )
     categorical_lr: float | None = option(
         None,
@@ -83,22 +97,30 @@ class CategoricalOptions(Options):
         low=0,
         open_low=True,
         shown=lambda: "lr",
+        when="Raise it above lr with freeze_base, where the covariates start "
+        "from nothing; lower it where categories have few samples.",
     )
     categorical_loss_weights: str | None = option(
         None,
         "Weight of the target loss of samples by category: winter=2,summer=1, the "
         "same as a JSON object, or auto (rare categories count more). Categories "
         "that are not named have weight 1.",
+        when="Choose auto where one season or site has most of the samples but "
+        "all of them matter alike; name weights where one matters more.",
     )
     categorical_loss_weight_column: str | None = option(
         None,
         "Which of categorical_columns has the categories of categorical_loss_weights.",
         shown=lambda: "the first of categorical_columns",
+        when="Name it where the weights are of another column than the first of "
+        "categorical_columns.",
     )
     conditional_output_scaling: tuple[str, ...] = option(
         (),
         "Which of categorical_columns scale and shift the prediction: a learned "
         "factor and offset per category.",
+        when="Name a column where the level or spread of the target differs "
+        "between its categories, as between laboratories or hosts.",
     )
 
     def _check(self) -> None:
@@ -212,4 +234,6 @@ class UnknownOptions(Options):
         "What to do with categories that were not among the training samples: stop, "
         "or treat them as missing.",
         choices=("error", "ignore"),
+        when="Choose ignore where new samples come from sites or seasons that "
+        "training did not have, and a prediction without them will do.",
     )

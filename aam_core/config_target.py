@@ -66,12 +66,17 @@ class ColumnOptions(Options):
     topic: typing.ClassVar[str] = "Target"
 
     metadata_column: tuple[str, ...] = option(
-        (), "Column or columns of the sample metadata to predict."
+        (),
+        "Column or columns of the sample metadata to predict.",
+        when="Always: it names what to predict; several numeric columns share "
+        "one model.",
     )
     task: str = option(
         "regression",
         "Predict numbers or classes.",
         choices=("regression", "classification"),
+        when="Choose classification for labels, also where they are written as "
+        "numbers (cluster 1, 2, 3).",
     )
 
     def _check(self) -> None:
@@ -90,7 +95,13 @@ class TargetOptions(ColumnOptions):
 
     topic: typing.ClassVar[str] = "Target"
 
-    target_penalty: float = option(1.0, "Weight of the target loss.", low=0)
+    target_penalty: float = option(
+        1.0,
+        "Weight of the target loss.",
+        low=0,
+        when="Raise it where distances and nucleotides are learned beside the "
+        "target and the target loss hardly falls.",
+    )
     target_transform: str = option(
         "minmax",
         "Scale of the target inside of the model, fitted on training samples; "
@@ -103,14 +114,23 @@ class TargetOptions(ColumnOptions):
             "log-minmax",
             "log-zscore",
         ),
+        when="Choose log-minmax or log-zscore for counts and concentrations over "
+        "orders of magnitude, zscore where outliers squeeze minmax, none "
+        "for shares.",
     )
     normalize_by: tuple[str, ...] = option(
-        (), "Metadata columns whose categories zscore-category scales separately."
+        (),
+        "Metadata columns whose categories zscore-category scales separately.",
+        when="With zscore-category, name what sets the level of the target "
+        "(study, host species) where differences within it are of interest.",
     )
     loss_type: str = option(
         "huber",
         "Loss of a regression.",
         choices=("huber", "mse", "mae", "quantile", "asymmetric"),
+        when="Choose quantile for intervals per sample, mae where some labels "
+        "are wrong, mse where large errors are worst, asymmetric where one "
+        "side costs more.",
     )
     quantiles: tuple[float, ...] = option(
         (),
@@ -120,33 +140,45 @@ class TargetOptions(ColumnOptions):
         open_low=True,
         open_high=True,
         shown=lambda: shown(LOSS["quantiles"]),
+        when="Choose 0.05,0.5,0.95 for intervals that shall hold nine of ten "
+        "samples; add levels for the shape of the distribution.",
     )
     over_penalty: float | None = option(
         None,
         "Weight of predictions above the target (loss_type asymmetric).",
         low=0,
         shown=lambda: shown(LOSS["over_penalty"]),
+        when="Raise it above under_penalty where a prediction that is too high "
+        "does more harm than one that is too low.",
     )
     under_penalty: float | None = option(
         None,
         "Weight of predictions below the target (loss_type asymmetric).",
         low=0,
         shown=lambda: shown(LOSS["under_penalty"]),
+        when="Raise it above over_penalty where a prediction that is too low "
+        "does more harm than one that is too high.",
     )
     loss_config: str | None = option(
         None,
         "Loss of single targets (mse, mae, huber) where several are predicted, as JSON "
         'by position or name: {"0": "mse", "age": "huber"}. Others have loss_type.',
+        when="Use it where one of several targets has outliers or wrong labels "
+        "(mae) and the others do not.",
     )
     class_weights: str = option(
         "none",
         "Weight of the classes: equal, or balanced by their frequency.",
         choices=("none", "balanced"),
+        when="Choose balanced where a rare class matters as much as a common "
+        "one; go by balanced_accuracy or f1 then.",
     )
     best_metric: str = option(
         "val_loss",
         "Validation score that selects the best model.",
         choices=("val_loss", *METRICS["regression"], *METRICS["classification"]),
+        when="Choose what you will report, such as mae, or f1 where classes are "
+        "of unequal size; val_loss weighs the target as it is trained.",
     )
 
     def _check(self) -> None:
@@ -258,7 +290,11 @@ class OutputOptions(TargetOptions):
     topic: typing.ClassVar[str] = "Output constraints"
 
     target_layer_norm: bool = option(
-        True, "Whether the sample embedding is normalised before the last layers."
+        True,
+        "Whether the sample embedding is normalised before the last layers.",
+        when="Turn it off where the length of the sample embedding, which "
+        "normalisation removes, should bear on the prediction; rarely "
+        "needed.",
     )
     regressor_hidden_dims: tuple[int, ...] = option(
         (),
@@ -266,6 +302,8 @@ class OutputOptions(TargetOptions):
         "(64,32); without, the prediction is linear in the embedding. For targets with "
         "hundreds of samples and more.",
         low=1,
+        when="Add them (64,32) where samples are many and a frozen base or a "
+        "linear head leaves the training loss high.",
     )
     regressor_dropout: float | None = option(
         None,
@@ -274,17 +312,23 @@ class OutputOptions(TargetOptions):
         high=1,
         open_high=True,
         shown=lambda: shown(REGRESSOR_DROPOUT),
+        when="Raise it where hidden layers make the training loss fall and the "
+        "validation loss rise.",
     )
     residual_regression_head: bool = option(
         False,
         "Add what regressor_hidden_dims predict to a linear prediction instead of "
         "replacing it.",
+        when="Turn it on where hidden layers predict worse than none: they then "
+        "only correct the linear prediction.",
     )
     bounded_targets: bool = option(
         False,
         "Keep predictions within the range of the training samples (within 0 to 1 with "
         "target_transform none), by a sigmoid. For targets with natural bounds that "
         "the samples reach, such as shares.",
+        when="Turn it on for shares and percentages that the samples reach; not "
+        "where new samples may lie outside of the training range.",
     )
     output_activation: str = option(
         "none",
@@ -292,11 +336,16 @@ class OutputOptions(TargetOptions):
         "For counts and concentrations: softplus learns most easily, relu can predict "
         "exactly 0, exp suits values over several orders of magnitude.",
         choices=("none", "relu", "softplus", "exp"),
+        when="Choose softplus for concentrations and times that must not be "
+        "negative, relu where many are exactly 0, exp over orders of "
+        "magnitude.",
     )
     learnable_output_scale: bool = option(
         False,
         "Learn one factor per target by which predictions vary about the first guess. "
         "For predictions that stay too close to the mean at a low lr.",
+        when="Turn it on where predictions span much less than the true values "
+        "while the training loss still falls.",
     )
 
     def _check(self) -> None:
