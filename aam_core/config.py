@@ -16,8 +16,6 @@ import typing
 from collections.abc import Mapping
 
 from aam_core.config_covariates import (
-    CATEGORICAL,
-    FUSION_OF,
     CategoricalOptions,
     UnknownOptions,
     category_weights,
@@ -31,20 +29,14 @@ from aam_core.config_model import (
     resolve_architecture,
 )
 from aam_core.config_target import (
-    LOSS,
-    LOSS_OF,
     METRICS,
-    REGRESSOR_DROPOUT,
     TARGET_LOSSES,
-    TASK_OF,
     ColumnOptions,
     OutputOptions,
     TargetOptions,
 )
 from aam_core.config_training import (
     MEMORY_FRACTION,
-    SCHEDULER,
-    SCHEDULER_OF,
     DeviceOptions,
     MemoryOptions,
     OptimiserOptions,
@@ -54,20 +46,12 @@ from aam_core.options import Options, option
 
 __all__ = [
     "ARCHITECTURE",
-    "CATEGORICAL",
     "COMMANDS",
     "DEFAULT_PRESET",
-    "FUSION_OF",
-    "LOSS",
-    "LOSS_OF",
     "MEMORY_FRACTION",
     "METRICS",
     "PRESETS",
-    "REGRESSOR_DROPOUT",
-    "SCHEDULER",
-    "SCHEDULER_OF",
     "TARGET_LOSSES",
-    "TASK_OF",
     "Architecture",
     "BaseOptions",
     "CategoricalOptions",
@@ -96,6 +80,10 @@ __all__ = [
 ]
 
 
+#: Options of what only an encoder that is trained learns.
+TRAINED_BASE = {"freeze_base": (False,)}
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DepthOptions(Options):
     """How many reads of a sample count."""
@@ -107,6 +95,8 @@ class DepthOptions(Options):
         "Reads drawn at random from each sample; samples with fewer are left out. "
         "0 keeps all reads.",
         low=0,
+        when="Lower it where it would drop many samples (the run says which); "
+        "raise it where all samples are deeper and rare ASVs matter.",
     )
 
 
@@ -121,6 +111,8 @@ class FeatureOptions(Options):
         "What to do with features that have no sequence, or no tip in the phylogeny: "
         "stop, or leave them out and report how many reads that costs.",
         choices=("error", "drop"),
+        when="Choose drop after a stop has shown that the features without a "
+        "sequence or tip hold few of the reads.",
     )
 
 
@@ -131,19 +123,28 @@ class InputOptions(FeatureOptions, DepthOptions):
     topic: typing.ClassVar[str] = "Input"
 
     token_limit: int = option(
-        1024, "Most ASVs of a sample that the model reads.", low=1
+        1024,
+        "Most ASVs of a sample that the model reads.",
+        low=1,
+        when="Lower it where memory runs out; raise it where samples have more "
+        "ASVs than this at rarefy_depth and the rare ones matter.",
     )
     asv_sampling: str = option(
         "abundance",
         "Which ASVs are read where a sample has more than token_limit: the first of "
         "the table, the most abundant, or random ones (drawn anew each epoch).",
         choices=("first", "abundance", "random"),
+        when="Choose random where many samples have more than token_limit ASVs "
+        "and rare ASVs matter; first only to repeat results of tools that "
+        "cut by file order.",
     )
     missing_samples: str = option(
         "error",
         "What to do with samples that the distance matrix lacks: stop, or leave them "
         "out and report.",
         choices=("error", "ignore"),
+        when="Choose ignore where the distance matrix was made of a subset on "
+        "purpose, for example at a greater rarefaction depth.",
     )
 
 
@@ -160,13 +161,26 @@ class SplitOptions(Options):
         high=1,
         open_low=True,
         open_high=True,
+        when="Raise it where fewer than 9 samples would be left for validation: "
+        "prediction intervals need that many. Lower it where training "
+        "samples are few.",
     )
     group_column: str | None = option(
         None,
         "Metadata column whose groups (subjects, sites) are never divided between "
         "training and validation.",
+        when="Name it whenever several samples come from one subject, site or "
+        "family; else validation samples have relatives among the training "
+        "samples.",
     )
-    seed: int = option(42, "Seed of all random choices.", low=0, high=2**32 - 1)
+    seed: int = option(
+        42,
+        "Seed of all random choices.",
+        low=0,
+        high=2**32 - 1,
+        when="Repeat a run with a few seeds to see how far its scores depend on "
+        "the split and the random start.",
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -179,19 +193,41 @@ class LossOptions(Options):
         "unweighted",
         "Distance computed from the phylogeny (with a distance matrix: its own).",
         choices=("unweighted", "weighted", "faith_pd"),
+        when="Choose weighted where dominant taxa tell the samples apart, "
+        "faith_pd where richness is what matters; a distance matrix needs "
+        "no choice.",
     )
-    penalty: float = option(1.0, "Weight of the UniFrac loss.", low=0)
+    penalty: float = option(
+        1.0,
+        "Weight of the UniFrac loss.",
+        low=0,
+        when="Set 0 in pretrain to learn from nucleotides alone; lower it in "
+        "train where train_unifrac_loss outweighs the target loss.",
+        only_with=TRAINED_BASE,
+    )
     nuc_penalty: float = option(
         1.0,
         "Weight of the masked-nucleotide loss (off while the base is frozen).",
         low=0,
+        when="Set 0 where memory or time is short: masked nucleotides are then "
+        "not computed; raise it where val_nuc_accuracy stays low in "
+        "pretrain.",
+        only_with=TRAINED_BASE,
     )
     count_penalty: float = option(
-        1.0, "Weight of the abundance loss of count_prediction.", low=0
+        1.0,
+        "Weight of the abundance loss of count_prediction.",
+        low=0,
+        when="With count_prediction, lower it where train_count_loss outweighs "
+        "the losses that you care about.",
+        only_with={"count_prediction": (True,)},
     )
     count_prediction: bool = option(
         False,
         "Also learn the abundance of ASVs whose abundance is hidden from the model.",
+        when="Turn it on in pretrain where the abundances of ASVs, not just "
+        "their presence, bear on the later target.",
+        only_with=TRAINED_BASE,
     )
     nuc_mask_ratio: float = option(
         0.15,
@@ -199,11 +235,17 @@ class LossOptions(Options):
         low=0,
         high=1,
         open_high=True,
+        when="Raise it where val_nuc_accuracy is near 1 after few epochs, so "
+        "that the task stays hard; 0 saves its time.",
+        only_with=TRAINED_BASE,
     )
     nuc_mask_strategy: str = option(
         "random",
         "Hide single nucleotides, or spans of neighbours.",
         choices=("random", "span"),
+        when="Choose span where single hidden nucleotides are guessed too easily "
+        "from their neighbours (val_nuc_accuracy near 1).",
+        only_with=TRAINED_BASE,
     )
 
 
@@ -217,11 +259,15 @@ class BaseOptions(Options):
         False,
         "Keep the encoder as it is and train only what is new; each ASV is then "
         "encoded once per run.",
+        when="Turn it on for small studies and first trials with a pre-trained "
+        "encoder: epochs are fast and fewer weights can overfit.",
     )
     target_layers: int = option(
         1,
         "Transformer layers between the encoder and the prediction.",
         low=1,
+        when="Raise it with freeze_base, where these layers are all that can "
+        "adapt to the target, and samples are many.",
     )
 
 
@@ -236,6 +282,8 @@ class ValidationOptions(InputOptions):
         "Random draws of ASVs over which the predictions of validation samples with "
         "more than token_limit ASVs are averaged (asv_sampling random).",
         low=1,
+        when="Raise it with asv_sampling random, so that validation scores do "
+        "not hang on one draw; predict then averages over as many.",
     )
 
     def _check(self) -> None:
@@ -259,12 +307,16 @@ class PassOptions(Options):
         "token_limit ASVs are averaged, for models trained with asv_sampling random.",
         low=1,
         shown=lambda: "the model's val_prediction_passes, 1 if not chosen",
+        when="Raise it for models with asv_sampling random where samples exceed "
+        "token_limit and two draws give different predictions.",
     )
     output_variance: bool = option(
         False,
         "Add the standard deviation over the passes to the details: of each target, "
         "or of the probability of each class, in columns that end in _sd. Leave "
         "it out where sample-classifier is to plot the probabilities.",
+        when="Turn it on to see which predictions depend on the ASVs that were "
+        "drawn; it is no prediction interval.",
     )
 
     def _check(self) -> None:
@@ -281,13 +333,34 @@ class ForestOptions(Options):
 
     topic: typing.ClassVar[str] = "Random forest"
 
-    n_estimators: int = option(500, "Trees of the forest.", low=1)
+    n_estimators: int = option(
+        500,
+        "Trees of the forest.",
+        low=1,
+        when="Raise it where the scores differ much between values of "
+        "random_seed; lower it for a quick look.",
+    )
     max_features: str = option(
         "sqrt",
         "Features tried at a split: sqrt, log2, a share (0.3), or a number (20).",
+        when="Try a share such as 0.3 where few of many features carry the "
+        "signal, so that splits find them more often.",
     )
-    random_seed: int = option(42, "Seed of the forest.", low=0, high=2**32 - 1)
-    n_jobs: int = option(-1, "Processes; -1 takes all cores.", low=-1)
+    random_seed: int = option(
+        42,
+        "Seed of the forest.",
+        low=0,
+        high=2**32 - 1,
+        when="Repeat the forest with a few seeds to see how far its scores "
+        "depend on chance; the split stays that of seed.",
+    )
+    n_jobs: int = option(
+        -1,
+        "Processes; -1 takes all cores.",
+        low=-1,
+        when="Set the number of cores that you were given on a shared machine or "
+        "in a batch job; results do not depend on it.",
+    )
 
     def _check(self) -> None:
         self.features_per_split()

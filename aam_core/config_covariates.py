@@ -7,32 +7,9 @@ import dataclasses
 import json
 import math
 import typing
-from collections.abc import Callable
-from typing import Any
 
 from aam_core.errors import InputError, some
-from aam_core.options import Options, option, shown
-
-#: Options of the covariates where they are left open.
-CATEGORICAL: dict[str, Any] = {
-    "categorical_embed_dim": 16,
-    "categorical_fusion": "concat",
-    "perceiver_num_latents": 64,
-    "perceiver_num_layers": 2,
-    "cross_attn_heads": 8,
-}
-
-
-#: Which fusions some of them belong to.
-FUSION_OF: dict[str, tuple[str, ...]] = {
-    "perceiver_num_latents": ("perceiver",),
-    "perceiver_num_layers": ("perceiver",),
-    "cross_attn_heads": ("cross-attention", "perceiver"),
-}
-
-
-def _categorical(name: str) -> Callable[[], str]:
-    return lambda: shown(CATEGORICAL[name])
+from aam_core.options import GIVEN, Options, option
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,39 +19,56 @@ class CategoricalOptions(Options):
     topic: typing.ClassVar[str] = "Categorical covariates"
 
     categorical_columns: tuple[str, ...] = option(
-        (), "Categorical metadata columns that the prediction is conditioned on."
+        (),
+        "Categorical metadata columns that the prediction is conditioned on.",
+        when="Name season, site, host sex and the like where they bear on the "
+        "target and are known for new samples, too.",
     )
-    categorical_embed_dim: int | None = option(
-        None,
+    categorical_embed_dim: int = option(
+        16,
         "Width of the embedding of each categorical column.",
         low=1,
-        shown=_categorical("categorical_embed_dim"),
+        when="Lower it where categories have few samples each; raise it for "
+        "columns of very many categories.",
+        only_with={"categorical_columns": GIVEN},
     )
-    categorical_fusion: str | None = option(
-        None,
+    categorical_fusion: str = option(
+        "concat",
         "How the categories join the sample; the documentation has a guide "
         "(aam train --categorical-help).",
         choices=("concat", "add", "gmu", "cross-attention", "perceiver"),
-        shown=_categorical("categorical_fusion"),
+        when="Choose add where data are few, gmu where the effect of the "
+        "community depends on the category, cross-attention where that of "
+        "single ASVs does.",
+        only_with={"categorical_columns": GIVEN},
     )
-    perceiver_num_latents: int | None = option(
-        None,
+    perceiver_num_latents: int = option(
+        64,
         "Learned latents of the perceiver fusion.",
         low=1,
-        shown=_categorical("perceiver_num_latents"),
+        when="Lower it for small studies and where memory runs out; raise it for "
+        "samples of very many ASVs.",
+        only_with={"categorical_columns": GIVEN, "categorical_fusion": ("perceiver",)},
     )
-    perceiver_num_layers: int | None = option(
-        None,
+    perceiver_num_layers: int = option(
+        2,
         "Layers of self-attention among the latents of the perceiver fusion.",
         low=1,
-        shown=_categorical("perceiver_num_layers"),
+        when="Lower it for small studies; raise it where samples are many and "
+        "the training loss no longer falls.",
+        only_with={"categorical_columns": GIVEN, "categorical_fusion": ("perceiver",)},
     )
-    cross_attn_heads: int | None = option(
-        None,
+    cross_attn_heads: int = option(
+        8,
         "Attention heads of the cross-attention and perceiver fusions; they must "
         "divide embedding_dim.",
         low=1,
-        shown=_categorical("cross_attn_heads"),
+        when="Change it where it does not divide embedding_dim (the error says "
+        "what does), or to let covariates be looked up in more ways.",
+        only_with={
+            "categorical_columns": GIVEN,
+            "categorical_fusion": ("cross-attention", "perceiver"),
+        },
     )
     categorical_lr: float | None = option(
         None,
@@ -83,59 +77,45 @@ class CategoricalOptions(Options):
         low=0,
         open_low=True,
         shown=lambda: "lr",
+        when="Raise it above lr with freeze_base, where the covariates start "
+        "from nothing; lower it where categories have few samples.",
+        only_with={"categorical_columns": GIVEN},
     )
     categorical_loss_weights: str | None = option(
         None,
         "Weight of the target loss of samples by category: winter=2,summer=1, the "
         "same as a JSON object, or auto (rare categories count more). Categories "
         "that are not named have weight 1.",
+        when="Choose auto where one season or site has most of the samples but "
+        "all of them matter alike; name weights where one matters more.",
+        only_with={"categorical_columns": GIVEN},
     )
     categorical_loss_weight_column: str | None = option(
         None,
         "Which of categorical_columns has the categories of categorical_loss_weights.",
         shown=lambda: "the first of categorical_columns",
+        when="Name it where the weights are of another column than the first of "
+        "categorical_columns.",
+        only_with={"categorical_loss_weights": GIVEN},
     )
     conditional_output_scaling: tuple[str, ...] = option(
         (),
         "Which of categorical_columns scale and shift the prediction: a learned "
         "factor and offset per category.",
+        when="Name a column where the level or spread of the target differs "
+        "between its categories, as between laboratories or hosts.",
+        only_with={"categorical_columns": GIVEN},
     )
 
     def _check(self) -> None:
-        if not self.categorical_columns:
-            self._refuse_without_columns()
-        fusion = self.categorical_value("categorical_fusion")
-        for name, fusions in FUSION_OF.items():
-            if getattr(self, name) is not None and fusion not in fusions:
-                raise InputError(
-                    f"{name} has no effect with categorical_fusion {fusion!r}, but "
-                    f"with {' and '.join(fusions)}: leave {name} out, or choose one."
-                )
         if self.categorical_loss_weights is not None:
             category_weights(self.categorical_loss_weights)
-        elif self.categorical_loss_weight_column is not None:
-            raise InputError(
-                "categorical_loss_weight_column needs categorical_loss_weights: give "
-                "the weights, or leave the column out."
-            )
         columns = {
             "categorical_loss_weight_column": (self.loss_weight_column,),
             "conditional_output_scaling": self.conditional_output_scaling,
         }
         for option_name, names in columns.items():
             self._check_columns(option_name, names)
-
-    def _refuse_without_columns(self) -> None:
-        given = [
-            field.name
-            for field in dataclasses.fields(CategoricalOptions)
-            if getattr(self, field.name) not in (None, ())
-        ]
-        if given:
-            raise InputError(
-                f"{given[0]} has no effect without categorical_columns: name the "
-                f"columns, or leave {given[0]} out."
-            )
 
     def _check_columns(self, option_name: str, names: tuple[str | None, ...]) -> None:
         for name in names:
@@ -154,11 +134,6 @@ class CategoricalOptions(Options):
         if self.categorical_loss_weights is None:
             return None
         return self.categorical_loss_weight_column or self.categorical_columns[0]
-
-    def categorical_value(self, name: str) -> Any:
-        """An option of the covariates, or its default."""
-        value = getattr(self, name)
-        return CATEGORICAL[name] if value is None else value
 
 
 def category_weights(text: str) -> dict[str, float] | None:
@@ -212,4 +187,6 @@ class UnknownOptions(Options):
         "What to do with categories that were not among the training samples: stop, "
         "or treat them as missing.",
         choices=("error", "ignore"),
+        when="Choose ignore where new samples come from sites or seasons that "
+        "training did not have, and a prediction without them will do.",
     )

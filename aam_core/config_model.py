@@ -70,24 +70,39 @@ class ModelOptions(Options):
         "Size of the model; single options below override it.",
         choices=tuple(PRESETS),
         shown=lambda: DEFAULT_PRESET,
+        when="Choose tiny for a laptop or a first trial; medium and large are "
+        "for GPUs and many samples, best pre-trained.",
     )
     embedding_dim: int | None = option(
-        None, "Width of all embeddings.", low=8, shown=_preset("embedding_dim")
+        None,
+        "Width of all embeddings.",
+        low=8,
+        shown=_preset("embedding_dim"),
+        when="Change it only where no preset fits: wider learns more from many "
+        "samples, narrower trains faster and overfits less.",
     )
     attention_heads: int | None = option(
-        None, "Attention heads of a layer.", low=1, shown=_preset("attention_heads")
+        None,
+        "Attention heads of a layer.",
+        low=1,
+        shown=_preset("attention_heads"),
+        when="Change it together with embedding_dim, which it must divide.",
     )
     attention_layers: int | None = option(
         None,
         "Layers of each of the transformers (nucleotides, sample, encoder).",
         low=1,
         shown=_preset("attention_layers"),
+        when="Lower it where samples are few or time is short; raise it where "
+        "samples are many and the training loss stays high.",
     )
     max_bp: int | None = option(
         None,
         "Longest sequence read; longer ones are cut, and the run says how many.",
         low=1,
         shown=_common("max_bp"),
+        when="Raise it to the length of your ASVs where the run says that "
+        "sequences are cut (full-length 16S, long ITS).",
     )
     nucleotide_patch: int | None = option(
         None,
@@ -96,6 +111,8 @@ class ModelOptions(Options):
         low=1,
         high=64,
         shown=_preset("nucleotide_patch"),
+        when="Set 1 where single nucleotides tell close relatives apart and a "
+        "GPU is at hand: cost grows with the number of positions.",
     )
     dropout: float | None = option(
         None,
@@ -104,17 +121,23 @@ class ModelOptions(Options):
         high=1,
         open_high=True,
         shown=_common("dropout"),
+        when="Raise it where the validation loss rises while the training loss "
+        "falls; lower it where both stay high.",
     )
     count_embedding: bool | None = option(
         None,
         "Whether the abundance of each ASV is an input of the model.",
         shown=_common("count_embedding"),
+        when="Turn it off where abundances are not comparable between samples "
+        "(mixed protocols) and only presence should count.",
     )
     count_embedding_method: str | None = option(
         None,
         "How the abundance joins the ASV embedding.",
         choices=("add", "concat", "film"),
         shown=_common("count_embedding_method"),
+        when="Try film where the meaning of an ASV depends on how abundant it "
+        "is, concat where add mixes the two too much.",
     )
 
 

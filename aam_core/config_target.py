@@ -9,21 +9,8 @@ import typing
 from typing import Any
 
 from aam_core.errors import InputError, some
-from aam_core.options import Options, option, option_specs, shown
+from aam_core.options import GIVEN, Options, option
 
-#: Options of one loss only, where they are left open, and that loss.
-LOSS: dict[str, Any] = {
-    "quantiles": (0.1, 0.5, 0.9),
-    "over_penalty": 1.0,
-    "under_penalty": 1.0,
-}
-
-
-LOSS_OF: dict[str, str] = {
-    "quantiles": "quantile",
-    "over_penalty": "asymmetric",
-    "under_penalty": "asymmetric",
-}
 #: Losses that can be chosen for each target.
 TARGET_LOSSES = ("huber", "mse", "mae")
 
@@ -41,24 +28,6 @@ METRICS: dict[str, tuple[str, ...]] = {
 }
 
 
-#: Options that mean nothing to the other task.
-TASK_OF: dict[str, str] = {
-    "target_transform": "regression",
-    "normalize_by": "regression",
-    "loss_type": "regression",
-    "loss_config": "regression",
-    "class_weights": "classification",
-    "bounded_targets": "regression",
-    "output_activation": "regression",
-    "learnable_output_scale": "regression",
-    "regressor_hidden_dims": "regression",
-    "regressor_dropout": "regression",
-    "residual_regression_head": "regression",
-}
-#: Dropout of `regressor_hidden_dims` where it is left open.
-REGRESSOR_DROPOUT = 0.0
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ColumnOptions(Options):
     """What is predicted."""
@@ -66,12 +35,17 @@ class ColumnOptions(Options):
     topic: typing.ClassVar[str] = "Target"
 
     metadata_column: tuple[str, ...] = option(
-        (), "Column or columns of the sample metadata to predict."
+        (),
+        "Column or columns of the sample metadata to predict.",
+        when="Always: it names what to predict; several numeric columns share "
+        "one model.",
     )
     task: str = option(
         "regression",
         "Predict numbers or classes.",
         choices=("regression", "classification"),
+        when="Choose classification for labels, also where they are written as "
+        "numbers (cluster 1, 2, 3).",
     )
 
     def _check(self) -> None:
@@ -90,7 +64,13 @@ class TargetOptions(ColumnOptions):
 
     topic: typing.ClassVar[str] = "Target"
 
-    target_penalty: float = option(1.0, "Weight of the target loss.", low=0)
+    target_penalty: float = option(
+        1.0,
+        "Weight of the target loss.",
+        low=0,
+        when="Raise it where distances and nucleotides are learned beside the "
+        "target and the target loss hardly falls.",
+    )
     target_transform: str = option(
         "minmax",
         "Scale of the target inside of the model, fitted on training samples; "
@@ -103,50 +83,76 @@ class TargetOptions(ColumnOptions):
             "log-minmax",
             "log-zscore",
         ),
+        when="Choose log-minmax or log-zscore for counts and concentrations over "
+        "orders of magnitude, zscore where outliers squeeze minmax, none "
+        "for shares.",
+        only_with={"task": ("regression",)},
     )
     normalize_by: tuple[str, ...] = option(
-        (), "Metadata columns whose categories zscore-category scales separately."
+        (),
+        "Metadata columns whose categories zscore-category scales separately.",
+        when="With zscore-category, name what sets the level of the target "
+        "(study, host species) where differences within it are of interest.",
+        only_with={"target_transform": ("zscore-category",)},
     )
     loss_type: str = option(
         "huber",
         "Loss of a regression.",
         choices=("huber", "mse", "mae", "quantile", "asymmetric"),
+        when="Choose quantile for intervals per sample, mae where some labels "
+        "are wrong, mse where large errors are worst, asymmetric where one "
+        "side costs more.",
+        only_with={"task": ("regression",)},
     )
     quantiles: tuple[float, ...] = option(
-        (),
+        (0.1, 0.5, 0.9),
         "Quantiles predicted with loss_type quantile; 0.5, the prediction, is one.",
         low=0,
         high=1,
         open_low=True,
         open_high=True,
-        shown=lambda: shown(LOSS["quantiles"]),
+        when="Choose 0.05,0.5,0.95 for intervals that shall hold nine of ten "
+        "samples; add levels for the shape of the distribution.",
+        only_with={"loss_type": ("quantile",)},
     )
-    over_penalty: float | None = option(
-        None,
+    over_penalty: float = option(
+        1.0,
         "Weight of predictions above the target (loss_type asymmetric).",
         low=0,
-        shown=lambda: shown(LOSS["over_penalty"]),
+        when="Raise it above under_penalty where a prediction that is too high "
+        "does more harm than one that is too low.",
+        only_with={"loss_type": ("asymmetric",)},
     )
-    under_penalty: float | None = option(
-        None,
+    under_penalty: float = option(
+        1.0,
         "Weight of predictions below the target (loss_type asymmetric).",
         low=0,
-        shown=lambda: shown(LOSS["under_penalty"]),
+        when="Raise it above over_penalty where a prediction that is too low "
+        "does more harm than one that is too high.",
+        only_with={"loss_type": ("asymmetric",)},
     )
     loss_config: str | None = option(
         None,
         "Loss of single targets (mse, mae, huber) where several are predicted, as JSON "
         'by position or name: {"0": "mse", "age": "huber"}. Others have loss_type.',
+        when="Use it where one of several targets has outliers or wrong labels "
+        "(mae) and the others do not.",
+        only_with={"task": ("regression",)},
     )
     class_weights: str = option(
         "none",
         "Weight of the classes: equal, or balanced by their frequency.",
         choices=("none", "balanced"),
+        when="Choose balanced where a rare class matters as much as a common "
+        "one; go by balanced_accuracy or f1 then.",
+        only_with={"task": ("classification",)},
     )
     best_metric: str = option(
         "val_loss",
         "Validation score that selects the best model.",
         choices=("val_loss", *METRICS["regression"], *METRICS["classification"]),
+        when="Choose what you will report, such as mae, or f1 where classes are "
+        "of unequal size; val_loss weighs the target as it is trained.",
     )
 
     def _check(self) -> None:
@@ -155,12 +161,7 @@ class TargetOptions(ColumnOptions):
                 "target_transform zscore-category needs normalize_by, the metadata "
                 "columns that hold the categories."
             )
-        if self.normalize_by and self.target_transform != "zscore-category":
-            raise InputError(
-                "normalize_by goes with target_transform zscore-category; "
-                f"target_transform is {self.target_transform!r}."
-            )
-        levels = self.loss_value("quantiles")
+        levels = self.quantiles
         if list(levels) != sorted(set(levels)):
             raise InputError("quantiles must rise, each named once.")
         if 0.5 not in levels:
@@ -170,29 +171,7 @@ class TargetOptions(ColumnOptions):
                 f"best_metric {self.best_metric} does not fit a {self.task}: choose "
                 f"val_loss or one of {some(METRICS[self.task])}."
             )
-        for name, loss in LOSS_OF.items():
-            if getattr(self, name) not in (None, ()) and self.loss_type != loss:
-                raise InputError(
-                    f"{name} has no effect with loss_type {self.loss_type!r}, but with "
-                    f"{loss}: leave {name} out, or choose loss_type {loss}."
-                )
-        self._check_task()
         self.target_losses()
-
-    def _check_task(self) -> None:
-        """Refuse options that only the other task has a use for."""
-        for spec in option_specs(type(self)):
-            task = TASK_OF.get(spec.name, self.task)
-            if task != self.task and getattr(self, spec.name) != spec.default:
-                raise InputError(
-                    f"{spec.name} has no effect on a {self.task}, but on a {task}: "
-                    f"leave {spec.name} out."
-                )
-
-    def loss_value(self, name: str) -> Any:
-        """An option of the loss, or its default."""
-        value = getattr(self, name)
-        return LOSS[name] if value in (None, ()) else value
 
     def target_losses(self) -> tuple[str, ...]:
         """The loss of each target column.
@@ -258,7 +237,11 @@ class OutputOptions(TargetOptions):
     topic: typing.ClassVar[str] = "Output constraints"
 
     target_layer_norm: bool = option(
-        True, "Whether the sample embedding is normalised before the last layers."
+        True,
+        "Whether the sample embedding is normalised before the last layers.",
+        when="Turn it off where the length of the sample embedding, which "
+        "normalisation removes, should bear on the prediction; rarely "
+        "needed.",
     )
     regressor_hidden_dims: tuple[int, ...] = option(
         (),
@@ -266,25 +249,36 @@ class OutputOptions(TargetOptions):
         "(64,32); without, the prediction is linear in the embedding. For targets with "
         "hundreds of samples and more.",
         low=1,
+        when="Add them (64,32) where samples are many and a frozen base or a "
+        "linear head leaves the training loss high.",
+        only_with={"task": ("regression",)},
     )
-    regressor_dropout: float | None = option(
-        None,
+    regressor_dropout: float = option(
+        0.0,
         "Dropout after each of regressor_hidden_dims.",
         low=0,
         high=1,
         open_high=True,
-        shown=lambda: shown(REGRESSOR_DROPOUT),
+        when="Raise it where hidden layers make the training loss fall and the "
+        "validation loss rise.",
+        only_with={"regressor_hidden_dims": GIVEN},
     )
     residual_regression_head: bool = option(
         False,
         "Add what regressor_hidden_dims predict to a linear prediction instead of "
         "replacing it.",
+        when="Turn it on where hidden layers predict worse than none: they then "
+        "only correct the linear prediction.",
+        only_with={"regressor_hidden_dims": GIVEN},
     )
     bounded_targets: bool = option(
         False,
         "Keep predictions within the range of the training samples (within 0 to 1 with "
         "target_transform none), by a sigmoid. For targets with natural bounds that "
         "the samples reach, such as shares.",
+        when="Turn it on for shares and percentages that the samples reach; not "
+        "where new samples may lie outside of the training range.",
+        only_with={"task": ("regression",)},
     )
     output_activation: str = option(
         "none",
@@ -292,11 +286,18 @@ class OutputOptions(TargetOptions):
         "For counts and concentrations: softplus learns most easily, relu can predict "
         "exactly 0, exp suits values over several orders of magnitude.",
         choices=("none", "relu", "softplus", "exp"),
+        when="Choose softplus for concentrations and times that must not be "
+        "negative, relu where many are exactly 0, exp over orders of "
+        "magnitude.",
+        only_with={"task": ("regression",)},
     )
     learnable_output_scale: bool = option(
         False,
         "Learn one factor per target by which predictions vary about the first guess. "
         "For predictions that stay too close to the mean at a low lr.",
+        when="Turn it on where predictions span much less than the true values "
+        "while the training loss still falls.",
+        only_with={"task": ("regression",)},
     )
 
     def _check(self) -> None:
@@ -318,11 +319,3 @@ class OutputOptions(TargetOptions):
                 "zscore-category has one per category, in which 0 lies elsewhere: "
                 "choose another target_transform, or leave output_activation out."
             )
-        for name in ("regressor_dropout", "residual_regression_head"):
-            value = getattr(self, name)
-            given = value is not None and value is not False
-            if given and not self.regressor_hidden_dims:
-                raise InputError(
-                    f"{name} has no effect without regressor_hidden_dims: leave {name} "
-                    "out, or choose hidden layers (64,32)."
-                )

@@ -6,34 +6,12 @@ Declared as `aam_core.config` describes.
 import dataclasses
 import math
 import typing
-from typing import Any
 
 from aam_core.errors import InputError
 from aam_core.options import Options, option
 
 #: Share of a GPU's memory that a run plans with where nothing else is asked for.
 MEMORY_FRACTION = 0.8
-
-#: Options of the schedulers where they are left open.
-SCHEDULER: dict[str, Any] = {
-    "scheduler_t_mult": 2,
-    "scheduler_eta_min": 0.0,
-    "scheduler_patience": 5,
-    "scheduler_factor": 0.3,
-    "scheduler_min_lr": 0.0,
-}
-
-
-#: Which schedulers each of them belongs to.
-SCHEDULER_OF: dict[str, tuple[str, ...]] = {
-    "warmup_steps": ("warmup_cosine",),
-    "scheduler_t0": ("cosine_restarts",),
-    "scheduler_t_mult": ("cosine_restarts",),
-    "scheduler_eta_min": ("warmup_cosine", "cosine", "cosine_restarts"),
-    "scheduler_patience": ("plateau",),
-    "scheduler_factor": ("plateau",),
-    "scheduler_min_lr": ("plateau",),
-}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,63 +20,115 @@ class OptimiserOptions(Options):
 
     topic: typing.ClassVar[str] = "Optimisation"
 
-    epochs: int = option(100, "Most passes over the training samples.", low=1)
-    lr: float = option(1e-4, "Peak learning rate.", low=0, open_low=True)
-    optimizer: str = option("adamw", "Optimiser.", choices=("adamw", "adam", "sgd"))
-    weight_decay: float = option(0.01, "Weight decay of weight matrices.", low=0)
+    epochs: int = option(
+        100,
+        "Most passes over the training samples.",
+        low=1,
+        when="Raise it where the best epoch is near the last one; patience ends "
+        "a run that no longer improves.",
+    )
+    lr: float = option(
+        1e-4,
+        "Peak learning rate.",
+        low=0,
+        open_low=True,
+        when="Raise it (0.001) for small models and a frozen base; lower it "
+        "where the loss jumps or is no longer finite.",
+    )
+    optimizer: str = option(
+        "adamw",
+        "Optimiser.",
+        choices=("adamw", "adam", "sgd"),
+        when="Choose sgd only with a higher lr and time to tune it; adam for "
+        "weight decay inside of the gradient, as older work has it.",
+    )
+    weight_decay: float = option(
+        0.01,
+        "Weight decay of weight matrices.",
+        low=0,
+        when="Raise it where the validation loss rises while the training loss "
+        "falls; 0 to compare with work without it.",
+    )
     scheduler: str = option(
         "warmup_cosine",
         "Course of the learning rate.",
         choices=("warmup_cosine", "cosine", "cosine_restarts", "plateau", "onecycle"),
+        when="Choose plateau where you cannot tell how many epochs are needed; "
+        "cosine_restarts or onecycle where one fall gets stuck.",
     )
     warmup_steps: int | None = option(
         None,
         "Optimiser steps of linear warm-up (warmup_cosine).",
         low=0,
         shown=lambda: "a tenth of all steps",
+        when="Raise it where the loss jumps in the first epochs; set 0 to start "
+        "at the full rate.",
+        only_with={"scheduler": ("warmup_cosine",)},
     )
     scheduler_t0: int | None = option(
         None,
         "Optimiser steps before the first restart (cosine_restarts).",
         low=1,
         shown=lambda: "a quarter of all steps",
+        when="Set it where the first restart should come sooner or later than "
+        "after a quarter of the run; steps of an epoch are samples by "
+        "batch_size.",
+        only_with={"scheduler": ("cosine_restarts",)},
     )
-    scheduler_t_mult: int | None = option(
-        None,
+    scheduler_t_mult: int = option(
+        2,
         "What the steps between restarts are multiplied by at each (cosine_restarts).",
         low=1,
-        shown=lambda: str(SCHEDULER["scheduler_t_mult"]),
+        when="Set 1 for restarts at equal intervals.",
+        only_with={"scheduler": ("cosine_restarts",)},
     )
-    scheduler_eta_min: float | None = option(
-        None,
+    scheduler_eta_min: float = option(
+        0.0,
         "Lowest learning rate (warmup_cosine, cosine, cosine_restarts).",
         low=0,
-        shown=lambda: str(SCHEDULER["scheduler_eta_min"]),
+        when="Raise it above 0 where the last epochs should still learn, as in "
+        "runs that patience rarely ends.",
+        only_with={
+            "scheduler": (
+                "warmup_cosine",
+                "cosine",
+                "cosine_restarts",
+            )
+        },
     )
-    scheduler_patience: int | None = option(
-        None,
+    scheduler_patience: int = option(
+        5,
         "Epochs without a better validation score before the learning rate falls "
         "(plateau).",
         low=0,
-        shown=lambda: str(SCHEDULER["scheduler_patience"]),
+        when="Keep it below patience, or training ends before the rate has "
+        "fallen; raise it where scores are noisy.",
+        only_with={"scheduler": ("plateau",)},
     )
-    scheduler_factor: float | None = option(
-        None,
+    scheduler_factor: float = option(
+        0.3,
         "What the learning rate is then multiplied by (plateau).",
         low=0,
         high=1,
         open_low=True,
         open_high=True,
-        shown=lambda: str(SCHEDULER["scheduler_factor"]),
+        when="Raise it towards 1 where each fall of the rate ends all progress.",
+        only_with={"scheduler": ("plateau",)},
     )
-    scheduler_min_lr: float | None = option(
-        None,
+    scheduler_min_lr: float = option(
+        0.0,
         "Lowest learning rate (plateau).",
         low=0,
-        shown=lambda: str(SCHEDULER["scheduler_min_lr"]),
+        when="Raise it above 0 where the rate falls so far that epochs pass "
+        "without effect.",
+        only_with={"scheduler": ("plateau",)},
     )
     patience: int = option(
-        10, "Epochs without a better validation score before training ends.", low=1
+        10,
+        "Epochs without a better validation score before training ends.",
+        low=1,
+        when="Raise it where few validation samples make the score jump; lower "
+        "it to save time in first trials.",
     )
     max_hours: float | None = option(
         None,
@@ -107,12 +137,22 @@ class OptimiserOptions(Options):
         low=0,
         open_low=True,
         shown=lambda: "no limit",
+        when="Set it somewhat below the time limit of a batch job, so that the "
+        "run ends with a model.",
     )
     max_grad_norm: float | None = option(
-        1.0, "Clip the gradient to this norm; 0 turns it off.", low=0
+        1.0,
+        "Clip the gradient to this norm; 0 turns it off.",
+        low=0,
+        when="Lower it where the loss jumps; 0 only to compare with work that "
+        "does not clip.",
     )
     gradient_accumulation_steps: int = option(
-        1, "Batches whose gradients are averaged for one step.", low=1
+        1,
+        "Batches whose gradients are averaged for one step.",
+        low=1,
+        when="Raise it where memory allows only a small batch_size and the loss "
+        "is noisy; distances are still learned within each batch.",
     )
     target_effective_batch_size: int | None = option(
         None,
@@ -120,18 +160,11 @@ class OptimiserOptions(Options):
         "that takes, rounded up.",
         low=1,
         shown=lambda: "batch_size times gradient_accumulation_steps",
+        when="Use it instead of gradient_accumulation_steps where batch_size "
+        "differs between machines but runs should be alike.",
     )
 
     def _check(self) -> None:
-        self._check_accumulation()
-        for name, schedulers in SCHEDULER_OF.items():
-            if getattr(self, name) is not None and self.scheduler not in schedulers:
-                raise InputError(
-                    f"{name} has no effect with scheduler {self.scheduler!r}, but with "
-                    f"{' and '.join(schedulers)}: leave {name} out, or choose one."
-                )
-
-    def _check_accumulation(self) -> None:
         target = self.target_effective_batch_size
         if target is None:
             return
@@ -154,11 +187,6 @@ class OptimiserOptions(Options):
             return self.gradient_accumulation_steps
         return math.ceil(self.target_effective_batch_size / self.batch_size)
 
-    def scheduler_value(self, name: str) -> float:
-        """An option of the scheduler, or its default."""
-        value = getattr(self, name)
-        return SCHEDULER[name] if value is None else value
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DeviceOptions(Options):
@@ -166,40 +194,67 @@ class DeviceOptions(Options):
 
     topic: typing.ClassVar[str] = "Device and memory"
 
-    batch_size: int = option(8, "Samples of a batch.", low=1)
+    batch_size: int = option(
+        8,
+        "Samples of a batch.",
+        low=1,
+        when="Raise it where memory is to spare, since distances are learned "
+        "between the samples of a batch; lower it where memory runs out.",
+    )
     device: str = option(
         "auto",
         "Device; auto takes the GPU where there is one.",
         choices=("auto", "cpu", "cuda", "mps"),
+        when="Choose cpu to leave the GPU to others, or cuda or mps to be told "
+        "at once where it is not there.",
     )
     mixed_precision: str = option(
         "none",
         "Precision of matrix products.",
         choices=("none", "fp16", "bf16"),
+        when="Choose bf16 on an NVIDIA GPU of 2020 or later to save memory, fp16 "
+        "on older ones; then compare the scores with those of none.",
     )
     asv_chunk_size: int = option(
-        256, "ASVs encoded at a time; 0 encodes all of a batch together.", low=0
+        256,
+        "ASVs encoded at a time; 0 encodes all of a batch together.",
+        low=0,
+        when="Lower it where memory runs out in predict, or in training with "
+        "gradient_checkpointing; raise it on a GPU with memory to spare.",
     )
     num_workers: int = option(
-        0, "Processes that prepare batches ahead; 0 prepares them in this one.", low=0
+        0,
+        "Processes that prepare batches ahead; 0 prepares them in this one.",
+        low=0,
+        when="Set 2 or more where a GPU waits for batches; on a CPU, 0 leaves it "
+        "the cores.",
     )
     attn_implementation: str = option(
         "sdpa",
         "Kernel of the attention; sdpa takes the fastest that serves each call.",
         choices=("sdpa", "flash", "mem_efficient", "math"),
+        when="Choose math where python -m aam_core.diagnose finds that a kernel "
+        "differs or gives NaN; others to compare their speed.",
     )
     tf32: bool = option(
         False,
         "Let an NVIDIA GPU round the factors of float32 matrix products to 10 bits, "
         "which is faster.",
+        when="Turn it on for float32 runs on NVIDIA GPUs of 2020 or later where "
+        "the last digits do not matter.",
     )
     use_expandable_segments: bool = option(
         False,
         "Let the GPU memory of this process grow in place, which helps where an "
         "out-of-memory error tells of memory that is reserved but unallocated.",
+        when="Turn it on after an out-of-memory error in which much memory is "
+        "reserved but unallocated, or with very unequal samples.",
     )
     memory_profile: bool = option(
-        False, "Report the peak memory of each phase of the run."
+        False,
+        "Report the peak memory of each phase of the run.",
+        when="Turn it on in a short run to learn how much memory to ask a batch "
+        "system for.",
     )
 
 
@@ -214,16 +269,22 @@ class MemoryOptions(Options):
         "Compute the layers again in the backward pass instead of keeping their "
         "results: a fraction of the memory for about a third more time.",
         shown=lambda: "on an NVIDIA or AMD GPU where a step does not fit without it",
+        when="Turn it on where a CPU or Apple GPU runs out of memory in "
+        "training; off where you know that the run fits and want its speed.",
     )
     compile_model: bool = option(
         False,
         "Compile the transformer layers with torch.compile; needs a C++ compiler, and "
         "a long run to pay.",
+        when="Turn it on for long runs on a GPU, where the time that compilation "
+        "takes at the start is paid back.",
     )
     auto_batch_size: bool = option(
         False,
         "Double batch_size as long as a training step fits into max_memory_fraction "
         "of the GPU's memory.",
+        when="Turn it on where you do not know what fits into the GPU; results "
+        "then depend on the GPU, since batch_size does.",
     )
     max_memory_fraction: float | None = option(
         None,
@@ -233,6 +294,8 @@ class MemoryOptions(Options):
         high=1,
         open_low=True,
         shown=lambda: str(MEMORY_FRACTION),
+        when="Lower it where others share the GPU; raise it where the GPU is "
+        "yours alone.",
     )
 
     def _check(self) -> None:

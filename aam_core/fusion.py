@@ -58,8 +58,8 @@ def is_covariate(name: str) -> bool:
 
 def check_heads(options: CategoricalOptions, width: int) -> None:
     """Raise `InputError` unless `cross_attn_heads` divides the width, where used."""
-    fusion = options.categorical_value("categorical_fusion")
-    heads = options.categorical_value("cross_attn_heads")
+    fusion = options.categorical_fusion
+    heads = options.cross_attn_heads
     if fusion not in ("cross-attention", "perceiver") or width % heads == 0:
         return
     fits = max(n for n in range(1, min(heads, width) + 1) if width % n == 0)

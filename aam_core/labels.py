@@ -86,7 +86,7 @@ def fit_labels(
         categories = CategoricalEncoder.fit(
             metadata.loc[ids[training]],
             config.categorical_columns,
-            embed_dim=config.categorical_value("categorical_embed_dim"),
+            embed_dim=config.categorical_embed_dim,
         )
         categories_NK = categories.transform(metadata, ids, "ignore", report)
     loss_weights_N = None
@@ -208,9 +208,7 @@ def _scale(config, metadata, target, training, report):
         tuple(config.metadata_column),
         scaler=scaler,
         normalize_by=config.normalize_by,
-        quantiles=(
-            config.loss_value("quantiles") if config.loss_type == "quantile" else ()
-        ),
+        quantiles=(config.quantiles if config.loss_type == "quantile" else ()),
         non_negative=config.output_activation != "none",
     )
     values = scaler.transform(numbers, groups, sample_ids=ids)

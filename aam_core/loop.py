@@ -290,16 +290,16 @@ def make_scheduler(
     if config.scheduler == "plateau":
         return lr_scheduler.ReduceLROnPlateau(
             optimizer,
-            patience=int(config.scheduler_value("scheduler_patience")),
-            factor=config.scheduler_value("scheduler_factor"),
-            min_lr=config.scheduler_value("scheduler_min_lr"),
+            patience=config.scheduler_patience,
+            factor=config.scheduler_factor,
+            min_lr=config.scheduler_min_lr,
         )
     if config.scheduler == "onecycle":
         return lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=steps + 1)
-    lowest = config.scheduler_value("scheduler_eta_min")
+    lowest = config.scheduler_eta_min
     if config.scheduler == "cosine_restarts":
         first = config.scheduler_t0 or max(1, steps // 4)
-        times = int(config.scheduler_value("scheduler_t_mult"))
+        times = config.scheduler_t_mult
         return lr_scheduler.CosineAnnealingWarmRestarts(optimizer, first, times, lowest)
     warmup = config.warmup_steps or 0
     if config.scheduler == "warmup_cosine" and config.warmup_steps is None:

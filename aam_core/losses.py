@@ -115,10 +115,10 @@ def target_loss(
             logits, classes, weight=class_weights
         )
     if options.loss_type == "quantile":
-        levels = torch.tensor(options.loss_value("quantiles"))
+        levels = torch.tensor(options.quantiles)
         return lambda predicted, true: pinball_loss(predicted, true, levels)
     if options.loss_type == "asymmetric":
-        over, under = map(options.loss_value, ("over_penalty", "under_penalty"))
+        over, under = options.over_penalty, options.under_penalty
         return lambda predicted, true: asymmetric_loss(predicted, true, over, under)
     each = [SIMPLE_LOSSES[name] for name in options.target_losses()]
     if len(set(each)) == 1:

@@ -10,7 +10,6 @@ from typing import Any
 
 from aam_core.errors import InputError
 
-
 #: In `only_with`: any value but the default.
 GIVEN = ("given",)
 
@@ -19,6 +18,7 @@ def option(
     default: Any,
     help: str,
     *,
+    when: str,
     choices: tuple[str, ...] | None = None,
     low: float | None = None,
     high: float | None = None,
@@ -35,6 +35,8 @@ def option(
         Default value; the annotation of the field gives the type.
     help : str
         One line for `--help`, the plugin and the documentation.
+    when : str
+        One sentence for the documentation: when to choose another value.
     choices : tuple of str, optional
         Allowed values.
     low, high : float, optional
@@ -51,6 +53,7 @@ def option(
     spec = {"help": help, "choices": choices, "low": low, "high": high}
     spec |= {"open_low": open_low, "open_high": open_high, "shown": shown}
     spec |= {"only_with": only_with or {}}
+    spec["when"] = when
     return dataclasses.field(default=default, metadata=spec)
 
 
@@ -64,6 +67,7 @@ class OptionSpec:
     optional: bool  #: None is allowed
     default: Any
     help: str
+    when: str  #: when to choose another value than the default
     topic: str
     choices: tuple[str, ...] | None
     low: float | None

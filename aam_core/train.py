@@ -19,7 +19,7 @@ from aam_core.calibrate import (
     calibrate_target,
     first_rows,
 )
-from aam_core.config import CATEGORICAL, REGRESSOR_DROPOUT, TrainConfig
+from aam_core.config import TrainConfig
 from aam_core.decoding import interval_half_widths
 from aam_core.device import choose_device, compile_layers
 from aam_core.errors import InputError
@@ -60,6 +60,15 @@ from aam_core.pretrain import (
 from aam_core.resume import StateKeeper, identity_of
 from aam_core.table import FeatureTable
 from aam_core.targets import read_target
+
+#: Options that become fields of the same name in `HeadShape`.
+FUSION = (
+    "categorical_embed_dim",
+    "categorical_fusion",
+    "perceiver_num_latents",
+    "perceiver_num_layers",
+    "cross_attn_heads",
+)
 
 
 def train(
@@ -209,7 +218,7 @@ def head_shape(config: TrainConfig, labels: Labels) -> HeadShape:
     covariates: dict = {}
     if labels.categories is not None:
         columns = config.categorical_columns
-        covariates = {name: config.categorical_value(name) for name in CATEGORICAL} | {
+        covariates = {name: getattr(config, name) for name in FUSION} | {
             "cardinalities": tuple(labels.categories.get_cardinalities().values()),
             "scaled_by": tuple(map(columns.index, config.conditional_output_scaling)),
         }
@@ -219,7 +228,7 @@ def head_shape(config: TrainConfig, labels: Labels) -> HeadShape:
         target_layers=config.target_layers,
         layer_norm=config.target_layer_norm,
         hidden_dims=config.regressor_hidden_dims,
-        hidden_dropout=config.regressor_dropout or REGRESSOR_DROPOUT,
+        hidden_dropout=config.regressor_dropout,
         residual=config.residual_regression_head,
         bounded=config.bounded_targets,
         activation=config.output_activation,

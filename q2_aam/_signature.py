@@ -39,7 +39,7 @@ def parameter_descriptions(config: type[Options]) -> dict[str, str]:
     """What `--help` says of each option; None as default is put into words."""
     return {
         spec.name: f"{spec.help} Default: {spec.shown_default}."
-        if spec.default in (None, ()) and spec.shown_default
+        if spec.default is None and spec.shown_default
         else spec.help
         for spec in option_specs(config)
     }

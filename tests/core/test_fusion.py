@@ -290,7 +290,7 @@ def options(**changes):
     [
         ({"categorical_columns": (), "categorical_lr": 1e-3}, "categorical_lr has no"),
         (
-            {"categorical_columns": (), "categorical_fusion": "concat"},
+            {"categorical_columns": (), "categorical_fusion": "gmu"},
             "categorical_fusion has no effect without categorical_columns",
         ),
         (
@@ -303,7 +303,7 @@ def options(**changes):
         ),
         (
             {"categorical_fusion": "gmu", "perceiver_num_latents": 4},
-            "perceiver_num_latents has no effect with categorical_fusion 'gmu'",
+            "perceiver_num_latents has no effect with categorical_fusion gmu",
         ),
         (
             {"categorical_fusion": "cross-attention", "perceiver_num_layers": 4},
@@ -312,7 +312,7 @@ def options(**changes):
         ({"cross_attn_heads": 4}, "with cross-attention and perceiver"),
         ({"conditional_output_scaling": "sex"}, "'sex', which is not among"),
         ({"conditional_output_scaling": "site,site"}, "names a column twice"),
-        ({"categorical_loss_weight_column": "site"}, "needs categorical_loss_weights"),
+        ({"categorical_loss_weight_column": "site"}, "no effect without"),
         (
             {
                 "categorical_loss_weights": "auto",

@@ -200,7 +200,6 @@ def test_lists_of_numbers(value):
         metadata_column="age", loss_type="quantile", quantiles=value
     )
     assert options.quantiles == (0.25, 0.5)
-    assert options.loss_value("quantiles") == (0.25, 0.5)
 
 
 def test_lists_check_each_element():
@@ -273,21 +272,21 @@ def test_features_per_split_errors(text):
             "predicts one column; metadata_column names 2",
         ),
         ({"target_transform": "zscore-category"}, "needs normalize_by"),
-        ({"normalize_by": "site"}, "target_transform is 'minmax'"),
+        ({"normalize_by": "site"}, "no effect with target_transform minmax"),
         ({"loss_type": "quantile", "quantiles": "0.1,0.9"}, r"must hold 0\.5"),
-        ({"quantiles": "0.5,0.1"}, "quantiles must rise"),
-        ({"quantiles": "0.5,0.5"}, "quantiles must rise"),
+        ({"loss_type": "quantile", "quantiles": "0.5,0.1"}, "quantiles must rise"),
+        ({"loss_type": "quantile", "quantiles": "0.5,0.5"}, "quantiles must rise"),
         ({"quantiles": "0.1,0.5"}, "choose loss_type quantile"),
-        ({"over_penalty": 1}, "choose loss_type asymmetric"),
+        ({"over_penalty": 2}, "choose loss_type asymmetric"),
         ({"loss_type": "mae", "under_penalty": 2}, "leave under_penalty out"),
         ({"best_metric": "f1"}, "f1 does not fit a regression"),
         ({"best_metric": "balanced_accuracy"}, "does not fit a regression"),
         ({"task": "classification", "best_metric": "rmse"}, "does not fit a class"),
-        ({"class_weights": "balanced"}, "class_weights has no effect on a regression"),
+        ({"class_weights": "balanced"}, "class_weights has no effect with task regr"),
         ({"task": "classification", "loss_type": "mse"}, "leave loss_type out"),
         (
             {"task": "classification", "target_transform": "zscore"},
-            "target_transform has no effect on a classification",
+            "target_transform has no effect with task classification",
         ),
         ({"task": "classification", "loss_config": '{"0": "mse"}'}, "leave loss_confi"),
         ({"loss_config": "mse"}, "must be a JSON object"),
@@ -343,7 +342,7 @@ def test_options_that_do_not_go_together(kind, options, message):
             "one scale for all samples",
         ),
         ({"residual_regression_head": True}, "leave residual_regression_head out"),
-        ({"regressor_dropout": 0.0}, "leave regressor_dropout out"),
+        ({"regressor_dropout": 0.1}, "leave regressor_dropout out"),
         ({"regressor_hidden_dims": "64,0"}, "regressor_hidden_dims is 0"),
         ({"val_prediction_passes": 2}, "choose asv_sampling random"),
         *(
@@ -360,6 +359,29 @@ def test_options_that_do_not_go_together(kind, options, message):
 def test_output_options_that_do_not_go_together(options, message):
     with pytest.raises(InputError, match=message):
         TrainConfig(**({"metadata_column": "age"} | options))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("penalty", 2.0),
+        ("nuc_penalty", 0.5),
+        ("nuc_mask_ratio", 0.3),
+        ("nuc_mask_strategy", "span"),
+        ("count_prediction", True),
+    ],
+)
+def test_a_frozen_base_learns_nothing_itself(name, value):
+    with pytest.raises(InputError, match=f"{name} has no effect with freeze_base true"):
+        TrainConfig(metadata_column="age", freeze_base=True, **{name: value})
+    TrainConfig(metadata_column="age", **{name: value})
+    PretrainConfig(**{name: value})
+
+
+def test_a_weight_without_its_loss():
+    with pytest.raises(InputError, match=r"count_penalty has no .* count_prediction"):
+        PretrainConfig(count_penalty=2.0)
+    PretrainConfig(count_penalty=2.0, count_prediction=True)
 
 
 def test_spread_needs_passes():

@@ -409,6 +409,28 @@ def test_depth_that_no_sample_has(made, tmp_path):
     bad(made, "400", config=config_of(rarefy_depth=10_000), tmp_path=tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("option", "source"),
+    [
+        ({"unifrac_metric": "weighted"}, None),
+        ({"unifrac_metric": "weighted"}, "distances"),
+        ({"unifrac_metric": "faith_pd"}, "distances"),
+        ({"penalty": 2.0}, None),
+        ({"missing_samples": "ignore"}, None),
+        ({"missing_samples": "ignore"}, "phylogeny"),
+    ],
+)
+def test_options_that_the_sources_leave_idle(made, tmp_path, option, source):
+    (name,) = option
+    sources = {
+        None: {},
+        "phylogeny": {"phylogeny": made.phylogeny},
+        "distances": {"distances": (made.table.sample_ids, np.zeros((32, 32)))},
+    }[source]
+    config = config_of(**option)
+    bad(made, f"{name} has no", config=config, tmp_path=tmp_path, **sources)
+
+
 def test_frozen_base_needs_an_encoder(made, tmp_path):
     bad(
         made,

@@ -66,11 +66,6 @@ def test_none_is_explained():
     assert text.endswith("warm-up (warmup_cosine). Default: a tenth of all steps.")
 
 
-def test_an_empty_list_is_explained():
-    text = parameter_descriptions(TrainConfig)["quantiles"]
-    assert text.endswith("Default: 0.1,0.5,0.9.")
-
-
 def test_bounds_of_a_share():
     spec = SPECS["train", "test_size"]
     share = parameter_type(spec)
