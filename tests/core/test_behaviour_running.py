@@ -5,7 +5,6 @@ import os
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
 
 from aam_core import attention, checkpoint, device, model
 from aam_core.batches import BatchMaker
@@ -97,20 +96,23 @@ def test_asvs_encoded_at_a_time(monkeypatch, start, command):
 @pytest.mark.behaviour("mixed_precision")
 @computed
 def test_products_in_bf16(monkeypatch, start, command):
-    kinds = set()
-    plain = F.linear
+    def precision(module, *_):
+        one = torch.ones(1, 1)
+        return module.training, torch.is_inference_mode_enabled(), (one @ one).dtype
 
-    def linear(x, weight, bias=None):
-        y = plain(x, weight, bias)
-        kinds.add(y.dtype)
-        return y
-
-    monkeypatch.setattr(F, "linear", linear)
+    of_asvs = watch(monkeypatch, NucleotideEncoder, "forward", precision)
+    of_samples = watch(monkeypatch, Encoder, "encode_samples", precision)
+    training, inference = (True, False), (False, True)
+    phases = {inference} if command == "predict" else {training, inference}
     start(command, name="plain")
-    assert kinds == {torch.float32}
-    kinds.clear()
+    for seen in (of_asvs, of_samples):
+        assert {dtype for *_, dtype in seen} == {torch.float32}
+        seen.clear()
     start(command, mixed_precision="bf16")
-    assert torch.bfloat16 in kinds
+    for seen in (of_asvs, of_samples):
+        # the start of the weights is found in neither phase, and in float32
+        found = {mode for mode in seen if any(mode[:2])}
+        assert found == {(*phase, torch.bfloat16) for phase in phases}
 
 
 @pytest.mark.behaviour("attn_implementation")
