@@ -352,13 +352,12 @@ def test_infinite_loss_is_a_clear_error():
 
 
 def test_tensorboard_has_the_documented_tags(tmp_path):
-    events = pytest.importorskip(
-        "tensorboard.backend.event_processing.event_accumulator"
-    )
+    from tensorboard.backend.event_processing import event_accumulator
+
     config = PretrainConfig(epochs=2)
     goal = objective(weight(), [1.0, 2.0])
     fit(goal, Numbers([1]), config, CPU, report=print, tensorboard=tmp_path)
-    found = events.EventAccumulator(str(tmp_path))
+    found = event_accumulator.EventAccumulator(str(tmp_path))
     found.Reload()
     tags = found.Tags()["scalars"]
     assert {"train/total_loss", "val/loss", "lr"} <= set(tags)
