@@ -5,6 +5,7 @@ import pytest
 import torch
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.utils.class_weight import compute_class_weight
+from torch.nn import functional as F
 
 import aam_core.train as aam_train
 from aam_core import checkpoint
@@ -131,6 +132,30 @@ def test_hidden_layers_add_to_a_linear_prediction(monkeypatch, start):
     assert len(seen) > 3
     for found, expected in seen:
         torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.behaviour("output_activation")
+@pytest.mark.parametrize(
+    ("activation", "function"),
+    [("relu", torch.relu), ("softplus", F.softplus), ("exp", torch.exp)],
+)
+def test_the_activation_starts_where_the_target_is_zero(
+    made, monkeypatch, start, activation, function
+):
+    seen = []
+    plain = TargetHead.forward
+
+    def forward(self, x, *more):
+        found = plain(self, x, *more)
+        seen.append((found, function(x @ self.weight.T + self.bias)))
+        return found
+
+    monkeypatch.setattr(TargetHead, "forward", forward)
+    training = training_of(start(output_activation=activation))
+    known = made.metadata.loc[training, "value"]
+    zero = -known.min() / (known.max() - known.min())
+    for found, above in seen:
+        torch.testing.assert_close(found, zero + above)
 
 
 # --- covariates ---
