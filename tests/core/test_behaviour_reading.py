@@ -18,7 +18,7 @@ from aam_core.model import Encoder
 from aam_core.sequences import MASK
 from aam_core.table import FeatureTable
 from tests import generate
-from tests.runs import forest, go
+from tests.runs import forest, go, silent
 
 trained = pytest.mark.parametrize("command", ["pretrain", "train"])
 
@@ -207,6 +207,29 @@ def test_the_seed_sets_order_and_weights(made, batches, tmp_path, monkeypatch, c
     assert found[0] == found[1]
     assert found[2][0] != found[0][0]
     assert first[0] == first[1] != first[2]
+
+
+@pytest.mark.behaviour("seed", "rarefy_depth")
+@pytest.mark.parametrize("command", ["pretrain", "train", "rf-baseline"])
+def test_the_seed_draws_the_reads(made, batches, tmp_path, command):
+    if command == "rf-baseline":
+        drawn = made.table.rarefy(100, 7, silent)
+        found = forest(made, rarefy_depth=100, seed=7)
+        table = dataclasses.replace(made, table=drawn)
+        expected = forest(table, rarefy_depth=0, seed=7)
+        pd.testing.assert_series_equal(found.importance, expected.importance)
+        return
+    go(command, made, tmp_path / "m", rarefy_depth=100, seed=7)
+    keys = [made.sequences[name] for name in made.table.feature_ids]
+    drawn = made.table.rarefy(100, 7, silent, keys)
+    expected = reads_of(dataclasses.replace(made, table=drawn))
+    observed = reads_of(made).columns  # the columns that a batch counts
+    expected = expected.reindex(columns=observed, fill_value=0)
+    for _, batch in batches:
+        for row, columns, abundance in asvs(batch):
+            reads = expected.iloc[row]
+            assert sorted(columns) == np.flatnonzero(reads).tolist()
+            np.testing.assert_allclose(100 * abundance, reads.iloc[columns], rtol=1e-5)
 
 
 @pytest.mark.behaviour("group_column")
