@@ -1,3 +1,4 @@
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -58,6 +59,7 @@ def run(counts, metadata, training=None, validation=None, report=quiet, **option
     )
 
 
+@pytest.mark.behaviour("n_estimators", "max_features", "random_seed")
 def test_regression_is_scikit_learns_on_relative_abundances(counts, metadata):
     result = run(counts, metadata, max_features="0.5", random_seed=3)
     shares = counts.div(counts.sum(axis=1), axis=0).astype(np.float32)
@@ -93,6 +95,7 @@ def test_text_labels_and_every_kind_of_max_features(counts, metadata, max_featur
     assert likeliest.tolist() == result.predictions["stage"].tolist()
 
 
+@pytest.mark.behaviour("task", command="rf-baseline")
 def test_classification_is_scikit_learns(counts, metadata):
     training, validation = counts.index[::2].tolist(), counts.index[1::2].tolist()
     chosen = {"metadata_column": ("stage",), "task": "classification"}
@@ -104,6 +107,7 @@ def test_classification_is_scikit_learns(counts, metadata):
     np.testing.assert_allclose(result.probabilities, expected, atol=1e-9)
 
 
+@pytest.mark.behaviour("metadata_column", command="rf-baseline")
 def test_several_targets(counts, metadata):
     result = run(counts, metadata, metadata_column=("age", "mass"))
     assert result.predictions.columns.tolist() == ["age", "mass"]
@@ -195,6 +199,7 @@ def test_a_split_that_does_not_fit_is_refused(counts, metadata):
         run(counts, metadata, counts.index.tolist())
 
 
+@pytest.mark.behaviour("rarefy_depth", command="rf-baseline")
 def test_what_is_left_out_is_reported(counts, metadata):
     said = []
     shallow = counts.copy()
@@ -205,3 +210,22 @@ def test_what_is_left_out_is_reported(counts, metadata):
     for sample in ("s07", "s02", "s05"):
         assert sample not in result.training + result.validation
         assert sum(f"'{sample}'" in sentence for sentence in said) == 1
+
+
+@pytest.mark.behaviour("n_jobs")
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_processes_grow_the_trees(counts, metadata, monkeypatch, jobs):
+    """joblib is asked for as many; the result is the same."""
+    alone = run(counts, metadata)
+    asked = []
+    plain = joblib.Parallel.__init__
+
+    def init(self, n_jobs=None, **options):
+        asked.append(n_jobs)
+        plain(self, n_jobs=n_jobs, **options)
+
+    monkeypatch.setattr(joblib.Parallel, "__init__", init)
+    found = run(counts, metadata, n_jobs=jobs)
+    assert asked
+    assert set(asked) == {jobs}
+    pd.testing.assert_frame_equal(found.predictions, alone.predictions)

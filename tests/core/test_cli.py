@@ -254,3 +254,43 @@ def test_guide_to_covariates():
             assert flag in COVARIATES, flag
         for choice in spec.choices or ():
             assert choice in COVARIATES
+
+
+@pytest.mark.parametrize(
+    ("options", "tags"),
+    [
+        (
+            ("value", "--categorical-fusion", "gmu"),
+            {"val/mae", "val/mse", "val/r2", "gmu/gate_mean"},
+        ),
+        (
+            ("kind", "--classifier", "--categorical-fusion", "cross-attention"),
+            {
+                *("val/accuracy", "val/precision", "val/recall", "val/f1"),
+                "cross_attn/weight_mean",
+            },
+        ),
+    ],
+    ids=["regression", "classification"],
+)
+def test_tensorboard_shows_the_documented_tags(files, tmp_path, options, tags):
+    from tensorboard.backend.event_processing import event_accumulator
+
+    done = aam(
+        "train",
+        *inputs(files, "table", "sequences", "tree", "metadata"),
+        *("--metadata-column", *options, "--categorical-columns", "site"),
+        *(*SMALL, "--output-dir", tmp_path / "run"),
+    )
+    assert done.exit_code == 0, done.output
+    events = event_accumulator.EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    events.Reload()
+    losses = {f"train/{n}_loss" for n in ("total", "target", "unifrac", "nuc")}
+    found = events.Tags()["scalars"]
+    assert losses | tags <= set(found)
+    history = pd.read_csv(tmp_path / "run" / "history.tsv", sep="\t")
+    values = {tag: [e.value for e in events.Scalars(tag)] for tag in found}
+    names = {tag.replace("/", "_", 1): tag for tag in found}
+    assert set(names) | {"epoch"} == set(history)
+    for name, tag in names.items():
+        np.testing.assert_allclose(values[tag], history[name], rtol=1e-5)

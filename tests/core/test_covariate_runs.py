@@ -99,6 +99,7 @@ def predicted(made, model, metadata):
     ).predictions
 
 
+@pytest.mark.behaviour("categorical_columns", "categorical_fusion")
 @pytest.mark.parametrize("fusion", ["gmu", "cross-attention", "perceiver"])
 def test_an_effect_that_depends_on_the_category_is_learned(
     made, metadata, long, unconditioned, tmp_path, fusion
@@ -164,6 +165,7 @@ def test_validation_samples_leave_no_trace_in_weights_of_the_loss(
     assert a == b
 
 
+@pytest.mark.behaviour("categorical_loss_weights")
 def test_samples_of_weight_zero_teach_nothing(made, metadata, tmp_path):
     """Their targets are free, as far as the median, the first guess, stays."""
     far = np.where(np.arange(96) % 2, 100.0, -100.0)

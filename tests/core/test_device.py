@@ -58,12 +58,14 @@ def gpu(monkeypatch):
     torch.backends.cuda.enable_cudnn_sdp(before[1])
 
 
+@pytest.mark.behaviour("tf32")
 @pytest.mark.parametrize(("on", "precision"), [(True, "tf32"), (False, "ieee")])
 def test_tf32(gpu, on, precision):
     choose_device(PretrainConfig(tf32=on))
     assert torch.backends.cuda.matmul.fp32_precision == precision
 
 
+@pytest.mark.behaviour("use_expandable_segments")
 def test_expandable_segments(gpu, monkeypatch):
     choose_device(PretrainConfig())
     assert os.environ[device.ALLOCATOR] == ""
@@ -197,6 +199,7 @@ print(counters["stats"]["unique_graphs"])
 """
 
 
+@pytest.mark.behaviour("compile_model")
 def test_a_compiled_model_computes_the_same():
     if not device.compiler():
         pytest.skip("there is no C++ compiler")

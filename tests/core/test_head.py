@@ -181,6 +181,7 @@ def push_down(made, path):
     return predict(PredictConfig(), path, **shared(made), **QUIET).details
 
 
+@pytest.mark.behaviour("output_activation")
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize(
     "transform", ["none", "minmax", "zscore", "log-minmax", "log-zscore"]
@@ -206,6 +207,7 @@ def test_without_activation_predictions_can_be_negative(made, tmp_path):
     assert (details["value_predicted"] < 0).all()
 
 
+@pytest.mark.behaviour("bounded_targets")
 @pytest.mark.parametrize("transform", ["minmax", "log-minmax"])
 def test_bounded_predictions_stay_within_the_training_range(made, tmp_path, transform):
     metadata = made.metadata[["value"]] + 3

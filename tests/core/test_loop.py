@@ -57,6 +57,7 @@ def run(model, batches, scores, select="val_loss", **options):
     return result, lines
 
 
+@pytest.mark.behaviour("patience")
 def test_best_epoch_is_kept_and_patience_ends_training():
     scores = [3.0, 2.0, 2.5, 2.2, 2.1, 0.0]
     result, lines = run(weight(), Numbers([1, 2]), scores, epochs=6, patience=3)
@@ -108,6 +109,7 @@ def test_nan_scores_are_never_better():
     assert result.best_epoch == 2
 
 
+@pytest.mark.behaviour("gradient_accumulation_steps")
 def test_accumulated_gradient_equals_one_large_batch():
     steps = []
     for values, group in (([1, 2, 3, 4], 4), ([2.5], 1)):
@@ -144,6 +146,7 @@ def rates(config, steps):
     return np.array(found)
 
 
+@pytest.mark.behaviour("scheduler")
 def test_warmup_cosine_reaches_the_peak_within_a_small_study():
     """A 100-sample study: 10 batches, 100 epochs; the peer's never left warm-up."""
     found = rates(OptimiserOptions(lr=1e-4), 1000)
@@ -155,6 +158,7 @@ def test_warmup_cosine_reaches_the_peak_within_a_small_study():
     np.testing.assert_allclose(found[100:], cosine, atol=1e-9)
 
 
+@pytest.mark.behaviour("scheduler", "scheduler_t0")
 def test_cosine_restarts():
     options = {"scheduler_t0": 10, "scheduler_t_mult": 2, "scheduler_eta_min": 1e-6}
     found = rates(OptimiserOptions(lr=1e-4, scheduler="cosine_restarts", **options), 70)
@@ -164,6 +168,34 @@ def test_cosine_restarts():
     assert list(np.flatnonzero(np.isclose(quarter, 1e-4))) == [0, 25, 75]
 
 
+@pytest.mark.behaviour("scheduler_t0", "scheduler_t_mult", "scheduler_eta_min")
+def test_restarts_grow_by_the_factor():
+    options = {"scheduler_t0": 10, "scheduler_t_mult": 3, "scheduler_eta_min": 2e-5}
+    found = rates(OptimiserOptions(lr=1e-4, scheduler="cosine_restarts", **options), 80)
+    assert list(np.flatnonzero(np.isclose(found, 1e-4))) == [0, 10, 40]
+    first = 2e-5 + 8e-5 * (1 + np.cos(np.pi * np.arange(10) / 10)) / 2
+    np.testing.assert_allclose(found[:10], first)
+
+
+@pytest.mark.behaviour("scheduler", "scheduler_eta_min", "lr")
+def test_cosine_falls_to_the_lowest_rate():
+    options = {"lr": 1e-2, "scheduler": "cosine", "scheduler_eta_min": 1e-3}
+    found = rates(OptimiserOptions(**options), 50)
+    expected = 1e-3 + 9e-3 * (1 + np.cos(np.pi * np.arange(50) / 50)) / 2
+    np.testing.assert_allclose(found, expected)
+
+
+@pytest.mark.behaviour("warmup_steps", "scheduler_eta_min")
+def test_warmup_by_hand():
+    options = {"lr": 1e-3, "warmup_steps": 4, "scheduler_eta_min": 1e-4}
+    found = rates(OptimiserOptions(**options), 24)
+    np.testing.assert_allclose(found[:5], np.array([1, 2, 3, 4, 5]) / 5 * 1e-3)
+    after = 1e-4 + 9e-4 * (1 + np.cos(np.pi * np.arange(20) / 20)) / 2
+    np.testing.assert_allclose(found[4:], after)
+    assert rates(OptimiserOptions(lr=1e-3, warmup_steps=0), 24)[0] == 1e-3
+
+
+@pytest.mark.behaviour("scheduler", "lr")
 @pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
 def test_onecycle_reaches_peak_and_ends_low(optimizer):
     config = OptimiserOptions(lr=1e-3, scheduler="onecycle", optimizer=optimizer)
@@ -173,6 +205,7 @@ def test_onecycle_reaches_peak_and_ends_low(optimizer):
     assert found[-1] < 1e-5
 
 
+@pytest.mark.behaviour("epochs")
 @pytest.mark.parametrize("scheduler", ["onecycle", "cosine_restarts", "warmup_cosine"])
 @pytest.mark.parametrize("group", [2, 3])
 def test_schedules_run_to_their_end_with_accumulation(scheduler, group):
@@ -182,6 +215,16 @@ def test_schedules_run_to_their_end_with_accumulation(scheduler, group):
     assert len(result.history) == 4
 
 
+@pytest.mark.behaviour("scheduler_min_lr")
+def test_plateau_has_a_lowest_rate():
+    options = {"scheduler_patience": 0, "scheduler_factor": 0.1, "lr": 0.1}
+    options |= {"scheduler": "plateau", "scheduler_min_lr": 0.04, "epochs": 4}
+    result, _ = run(weight(), Numbers([1]), [1.0] * 4, **options)
+    found = [row["lr"] for row in result.history]
+    assert found == pytest.approx([0.1, 0.1, 0.04, 0.04])
+
+
+@pytest.mark.behaviour("scheduler", "scheduler_patience", "scheduler_factor")
 def test_plateau_falls_when_the_score_does_not_improve():
     scores = [1.0, 1.0, 1.0, 1.0, 0.5, 0.4]
     options = {"scheduler_patience": 1, "scheduler_factor": 0.1, "lr": 0.1}
@@ -200,6 +243,23 @@ def test_options_of_another_scheduler_are_refused(name):
 def test_warmup_longer_than_the_run_is_refused():
     with pytest.raises(InputError, match=r"10,000.*only 740 steps"):
         rates(OptimiserOptions(warmup_steps=10_000), 740)
+
+
+@pytest.mark.behaviour("optimizer", "weight_decay", "lr")
+@pytest.mark.parametrize(
+    ("optimizer", "expected"),
+    [
+        ("sgd", 2 - 0.1 * (4 + 0.5 * 2)),
+        ("adam", 2 - 0.1),  # the first step of Adam is the sign of the gradient
+        ("adamw", 2 * (1 - 0.1 * 0.5) - 0.1),
+    ],
+)
+def test_the_first_step_by_hand(optimizer, expected):
+    model = weight(2.0)
+    options = {"optimizer": optimizer, "lr": 0.1, "weight_decay": 0.5}
+    model.weight.grad = torch.tensor([[4.0]])
+    make_optimizer(model, OptimiserOptions(**options)).step()
+    assert model.weight.item() == pytest.approx(expected)
 
 
 def test_weight_decay_spares_vectors():
@@ -222,6 +282,7 @@ class Covariates(nn.Module):
             nn.init.zeros_(parameter)
 
 
+@pytest.mark.behaviour("categorical_lr")
 @pytest.mark.parametrize("ratio", [0.1, 1, 20])
 @pytest.mark.parametrize(
     ("scheduler", "more"),
@@ -274,6 +335,7 @@ def test_without_categorical_lr_there_are_no_groups_for_covariates():
     assert len(make_optimizer(Covariates(), config).param_groups) == 2
 
 
+@pytest.mark.behaviour("max_grad_norm")
 def test_gradient_is_clipped():
     moves = []
     for norm in (0, 0.5):
@@ -290,13 +352,12 @@ def test_infinite_loss_is_a_clear_error():
 
 
 def test_tensorboard_has_the_documented_tags(tmp_path):
-    events = pytest.importorskip(
-        "tensorboard.backend.event_processing.event_accumulator"
-    )
+    from tensorboard.backend.event_processing import event_accumulator
+
     config = PretrainConfig(epochs=2)
     goal = objective(weight(), [1.0, 2.0])
     fit(goal, Numbers([1]), config, CPU, report=print, tensorboard=tmp_path)
-    found = events.EventAccumulator(str(tmp_path))
+    found = event_accumulator.EventAccumulator(str(tmp_path))
     found.Reload()
     tags = found.Tags()["scalars"]
     assert {"train/total_loss", "val/loss", "lr"} <= set(tags)

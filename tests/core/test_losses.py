@@ -64,6 +64,7 @@ def test_asymmetric_loss_by_hand():
     )
 
 
+@pytest.mark.behaviour("loss_type")
 @pytest.mark.parametrize(
     ("name", "expected"), [("huber", 0.75), ("mse", 2.0), ("mae", 1.0)]
 )
@@ -73,6 +74,7 @@ def test_target_losses_by_hand(name, expected):
     assert float(got) == pytest.approx(expected)
 
 
+@pytest.mark.behaviour("loss_config", "loss_type")
 def test_each_target_has_its_loss_by_hand():
     config = TrainConfig(
         metadata_column=("a", "b", "c"),
@@ -94,6 +96,7 @@ def test_one_loss_for_all_targets_is_the_plain_loss():
     assert float(got) == pytest.approx(float(((predicted - true) ** 2).mean()))
 
 
+@pytest.mark.behaviour("loss_type", "over_penalty")
 def test_penalties_reach_the_asymmetric_loss():
     config = TrainConfig(
         metadata_column=("x",), loss_type="asymmetric", over_penalty=3.0
@@ -104,6 +107,18 @@ def test_penalties_reach_the_asymmetric_loss():
     assert float(got) == pytest.approx((2 * 3 + 4) / 2)
 
 
+@pytest.mark.behaviour("under_penalty")
+def test_penalty_of_low_predictions():
+    config = TrainConfig(
+        metadata_column=("x",), loss_type="asymmetric", under_penalty=5.0
+    )
+    loss = losses.target_loss(config)
+    # 2 too high at weight 1, the default; 4 too low at weight 5
+    got = loss(torch.tensor([[3.0], [0.0]]), torch.tensor([[1.0], [4.0]]))
+    assert float(got) == pytest.approx((2 + 4 * 5) / 2)
+
+
+@pytest.mark.behaviour("loss_type", "quantiles")
 def test_chosen_quantiles_reach_the_loss():
     config = TrainConfig(
         metadata_column=("x",), loss_type="quantile", quantiles=(0.2, 0.5)

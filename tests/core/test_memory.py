@@ -287,12 +287,14 @@ def test_checkpointing_on_a_gpu_follows_the_memory(inputs, monkeypatch):
     assert "gradient_checkpointing is on" in lines[0]
 
 
+@pytest.mark.behaviour("gradient_checkpointing")
 def test_checkpointing_on_a_gpu_can_be_overridden(inputs, monkeypatch):
     session, gauge, _ = decide(inputs, 1, monkeypatch, gradient_checkpointing=False)
     assert not session.encoder.sample.checkpointing
     assert gauge.tried == []
 
 
+@pytest.mark.behaviour("auto_batch_size", "max_memory_fraction")
 def test_auto_batch_size_takes_the_largest_that_fits(inputs, monkeypatch):
     options = {"auto_batch_size": True, "batch_size": 2}
     session, gauge, lines = decide(inputs, 1500, monkeypatch, **options)
@@ -353,6 +355,7 @@ def test_effective_batch_size(target, size, steps):
     assert config.accumulation() == steps
 
 
+@pytest.mark.behaviour("target_effective_batch_size")
 def test_effective_batch_size_gives_the_run_of_its_accumulation(made, tmp_path):
     found = []
     for options in (

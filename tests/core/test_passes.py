@@ -100,6 +100,7 @@ def rich(made):
     return dict(zip(study.table.sample_ids, richness > LIMIT, strict=True))
 
 
+@pytest.mark.behaviour("prediction_passes", "output_variance")
 def test_passes_average_large_samples_and_leave_the_others(made, model):
     single = details(made, model, 1)["value_predicted"]
     many = details(made, model, 8, output_variance=True)
@@ -113,6 +114,7 @@ def test_passes_average_large_samples_and_leave_the_others(made, model):
     assert (many["value_sd"][~large] < 1e-12).all()
 
 
+@pytest.mark.behaviour("prediction_passes")
 def test_more_passes_come_nearer_to_the_expectation(made, model):
     expected = details(made, model, 100)["value_predicted"]
     errors = [
@@ -147,6 +149,7 @@ def test_probabilities_are_means_with_their_spread(made, classifier):
     assert (found["high_sd"][large] > 0).all()
 
 
+@pytest.mark.behaviour("val_prediction_passes")
 def test_validation_passes_are_those_of_prediction(made, tmp_path, monkeypatch):
     raw = []
     plain = TrainSession._validation_outputs

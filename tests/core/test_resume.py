@@ -251,6 +251,7 @@ def test_a_run_goes_on_in_another_folder(made, tmp_path, interrupt):
     assert (tmp_path / "last" / checkpoint.STATE).read_bytes() == before
 
 
+@pytest.mark.behaviour("max_hours")
 def test_max_hours_ends_with_the_best_model_so_far(made, tmp_path):
     lines = []
     state, model = tmp_path / "last", tmp_path / "model"

@@ -152,6 +152,7 @@ def test_distances_above_one_are_scaled(made, tmp_path):
     assert saved["distance"]["scale"] == pytest.approx(square[rows][:, rows].max())
 
 
+@pytest.mark.behaviour("freeze_base", "task", command="train")
 @pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.parametrize("task", ["regression", "classification"])
 def test_train_then_predict(made, encoder, tmp_path, task, frozen):
@@ -233,6 +234,7 @@ def test_validation_samples_leave_no_trace_in_the_model(made, tmp_path):
     assert a == b
 
 
+@pytest.mark.behaviour("unknown_categories", command="predict")
 def test_covariates_are_used_and_checked_at_prediction(made, tmp_path):
     config = config_of(categorical_columns=("site",))
     inputs = shared(made)
@@ -275,6 +277,7 @@ def test_bf16_reaches_training_and_validation(made, tmp_path, monkeypatch):
     assert (False, torch.bfloat16) in seen
 
 
+@pytest.mark.behaviour("best_metric")
 @pytest.mark.parametrize(
     ("task", "metric"),
     [
@@ -293,6 +296,7 @@ def test_best_metric_selects_the_saved_epoch(made, tmp_path, task, metric):
     assert scores[epoch - 1] == best
 
 
+@pytest.mark.behaviour("metadata_column", command="train")
 def test_quantiles_and_several_targets(made, tmp_path):
     metadata = made.metadata.assign(double=2 * made.metadata["value"] + 5)
     config = config_of(metadata_column=("value", "double"), loss_type="quantile")

@@ -1,0 +1,62 @@
+"""`aam`, QIIME 2 and the declarations have the same options."""
+
+import pytest
+
+from aam_core.cli import main
+from aam_core.config import COMMANDS
+from aam_core.options import option_specs
+from q2_aam.plugin_setup import plugin
+
+ALL, LEARN = tuple(COMMANDS), ("pretrain", "train")
+
+#: What is read: the option of `aam`, its name in QIIME 2, and the commands.
+READ = [
+    ("table", "table", ALL),
+    ("metadata", "metadata", ALL),
+    ("sequences", "sequences", (*LEARN, "predict")),
+    ("tree", "phylogeny", LEARN),
+    ("unifrac_matrix", "distance_matrix", LEARN),
+    ("pretrained_encoder", "pretrained_encoder", ("pretrain",)),  # encoder is written
+    ("pretrained_encoder", "encoder", ("train",)),
+    ("model", "model", ("predict",)),
+]
+#: What only one has, in which commands, and why.
+ONLY_AAM = [
+    ("output_dir", LEARN, "QIIME 2 names each output itself"),
+    ("output", ("predict", "rf-baseline"), "QIIME 2 names each output itself"),
+    ("details", ("predict",), "QIIME 2 names each output itself"),
+    ("overwrite", ALL, "artifacts are never changed"),
+    ("resume_from", LEARN, "a QIIME 2 action that is interrupted leaves nothing"),
+    ("train_samples", ("rf-baseline",), "QIIME 2 reads the split from the model"),
+    ("val_samples", ("rf-baseline",), "QIIME 2 reads the split from the model"),
+    ("classifier", ("train", "rf-baseline"), "the parameter task in QIIME 2"),
+    ("categorical_help", ("train",), "prints a guide and ends"),
+    ("normalize_targets", ("train",), "an older spelling of target_transform"),
+    ("log_transform_targets", ("train",), "an older spelling of target_transform"),
+    ("normalize_targets_by", ("train",), "an older spelling of normalize_by"),
+]
+ONLY_QIIME = [
+    ("task", ("train", "rf-baseline"), "--classifier in aam"),
+    ("model", ("rf-baseline",), "--train-samples and --val-samples in aam"),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_both_faces_have_every_declared_option_and_no_other(command):
+    declared = {spec.name for spec in option_specs(COMMANDS[command])}
+    in_aam = [parameter.name for parameter in main.commands[command].params]
+    signature = plugin.actions[command.replace("-", "_")].signature
+    in_qiime = [*signature.inputs, *signature.parameters]
+    for names in (in_aam, in_qiime):
+        assert len(set(names)) == len(names)
+    read_by_aam = {aam for aam, _, commands in READ if command in commands}
+    read_by_qiime = {name for _, name, commands in READ if command in commands}
+    only_aam = {name for name, commands, _ in ONLY_AAM if command in commands}
+    only_qiime = {name for name, commands, _ in ONLY_QIIME if command in commands}
+    assert set(in_aam) == (declared - only_qiime) | read_by_aam | only_aam
+    assert set(in_qiime) == declared | read_by_qiime | only_qiime
+
+
+def test_commands_are_the_actions():
+    assert set(main.commands) == set(COMMANDS)
+    assert {name.replace("_", "-") for name in plugin.actions} == set(COMMANDS)

@@ -1,0 +1,63 @@
+"""Tiny runs of the commands, for tests of what an option changes in them."""
+
+from aam_core import checkpoint
+from aam_core.baseline import rf_baseline
+from aam_core.config import ForestConfig, PredictConfig, PretrainConfig, TrainConfig
+from aam_core.predict import predict
+from aam_core.pretrain import pretrain
+from aam_core.train import train
+
+SMALL = {
+    "embedding_dim": 16,
+    "attention_heads": 2,
+    "attention_layers": 1,
+    "nucleotide_patch": 4,
+    "max_bp": 60,
+    "rarefy_depth": 300,
+    "lr": 3e-3,
+    "epochs": 1,
+    "device": "cpu",
+}
+COLUMN = {"metadata_column": "value"}
+
+
+def silent(line):
+    """Hear nothing."""
+
+
+def go(command, made, path, given=None, **options):
+    """One epoch of `pretrain` or `train`, or a prediction by the model in `path`.
+
+    `given` replaces what the command reads; None takes it away.
+    """
+    reads = {"table": made.table, "sequences": made.sequences, "report": silent}
+    reads |= {"metadata": made.metadata}
+    if command != "predict":
+        reads |= {"phylogeny": made.phylogeny}
+    reads |= given or {}
+    if command == "predict":
+        return predict(PredictConfig(**{"device": "cpu"} | options), path, **reads)
+    if command == "pretrain":
+        pretrain(PretrainConfig(**SMALL | options), path, **reads)
+    else:
+        train(TrainConfig(**SMALL | COLUMN | options), path, **reads)
+    return path
+
+
+def forest(made, **options):
+    """A small random forest."""
+    config = ForestConfig(
+        **COLUMN | {"rarefy_depth": 300, "n_estimators": 5, "n_jobs": 1} | options
+    )
+    return rf_baseline(config, table=made.table, metadata=made.metadata, report=silent)
+
+
+def shapes(path):
+    """The shapes of an encoder's tensors, whether in a predictor or alone."""
+    found = checkpoint.read_config(path)["tensors"]
+    return {name.removeprefix("base."): tuple(s) for name, s in found.items()}
+
+
+def layers(tensors, stack):
+    names = [n.removeprefix(f"{stack}.blocks.") for n in tensors if n.startswith(stack)]
+    return len({name.split(".")[0] for name in names if name[0].isdigit()})
