@@ -45,6 +45,7 @@ from aam_core.config_training import (
     MEMORY_FRACTION,
     SCHEDULER,
     SCHEDULER_OF,
+    CacheOptions,
     DeviceOptions,
     MemoryOptions,
     OptimiserOptions,
@@ -70,6 +71,7 @@ __all__ = [
     "TASK_OF",
     "Architecture",
     "BaseOptions",
+    "CacheOptions",
     "CategoricalOptions",
     "ColumnOptions",
     "DepthOptions",
@@ -329,6 +331,7 @@ class PretrainConfig(
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig(
     MemoryOptions,
+    CacheOptions,
     DeviceOptions,
     OptimiserOptions,
     LossOptions,
@@ -343,7 +346,9 @@ class TrainConfig(
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PredictConfig(DeviceOptions, PassOptions, UnknownOptions, FeatureOptions):
+class PredictConfig(
+    CacheOptions, DeviceOptions, PassOptions, UnknownOptions, FeatureOptions
+):
     """Options of `predict`; how samples are read is the model's own."""
 
 

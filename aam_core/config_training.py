@@ -204,6 +204,29 @@ class DeviceOptions(Options):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class CacheOptions(Options):
+    """Memory for what a run computes only once."""
+
+    topic: typing.ClassVar[str] = "Device and memory"
+
+    cache_memory: float | None = option(
+        None,
+        "GB of memory (of the GPU, if one computes) for what is encoded only once: "
+        "ASVs and, with freeze_base, samples. What exceeds it is in a temporary file.",
+        low=0,
+        shown=lambda: "a quarter of what is free",
+    )
+
+    def _check(self) -> None:
+        # Only `train` has the option, and only sometimes a frozen encoder.
+        if self.cache_memory is not None and not getattr(self, "freeze_base", True):
+            raise InputError(
+                "cache_memory has no effect without freeze_base: leave cache_memory "
+                "out, or choose freeze_base."
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class MemoryOptions(Options):
     """How training fits into memory, and its compilation."""
 

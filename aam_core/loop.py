@@ -189,7 +189,7 @@ class Stepper:
         self.config = config
         self.device = device
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.optimizer = make_optimizer(model, config, fused=device.type == "cuda")
+        self.optimizer = make_optimizer(model, config, fused=device.type in ("cuda", "cpu"))
         group = config.accumulation()
         self.steps = config.epochs * math.ceil(len(batches) / group)
         self.scheduler = make_scheduler(self.optimizer, config, self.steps)
