@@ -178,7 +178,7 @@ class DeviceOptions(Options):
         choices=("none", "fp16", "bf16"),
     )
     asv_chunk_size: int = option(
-        256, "ASVs encoded at a time; 0 encodes all of a batch together.", low=0
+        256, "Most ASVs encoded at a time; 0 encodes all of a batch together.", low=0
     )
     num_workers: int = option(
         0, "Processes that prepare batches ahead; 0 prepares them in this one.", low=0
