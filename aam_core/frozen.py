@@ -68,7 +68,8 @@ class FrozenBase:
         if maker.asv_sampling == "random":
             self.redrawn_N = np.diff(maker.study.table.counts.indptr) > sizes_N
         kept = rows[~self.redrawn_N[rows]]
-        kept = kept[np.argsort(sizes_N[kept], kind="stable")]
+        # The largest first: smaller ones then fit into the memory that these leave.
+        kept = kept[np.argsort(-sizes_N[kept], kind="stable")]
         self.start_N = np.zeros(len(sizes_N), dtype=np.int64)
         self.last_N = np.zeros(len(sizes_N), dtype=np.int64)
         ends = sizes_N[kept].cumsum()

@@ -198,8 +198,9 @@ def collect(
 ) -> dict[str, Tensor]:
     """Some of what a model returns for samples, in their order.
 
-    Samples of like size share a batch, and all else that the model returns is
-    dropped after each batch, so that memory does not grow with the samples' ASVs.
+    Samples of like size share a batch, the largest first, since smaller ones then fit
+    into the memory that these leave. All else that the model returns is dropped after
+    each batch, so that memory does not grow with the samples' ASVs.
 
     Parameters
     ----------
@@ -224,7 +225,7 @@ def collect(
     dict
         (N, …) by name.
     """
-    order = np.argsort(maker.sizes[rows], kind="stable")
+    order = np.argsort(-maker.sizes[rows], kind="stable")
     batches = RowBatches(rows[order], options.batch_size, shuffle=False, epoch=draw)
     found: dict[str, list[Tensor]] = {}
     for batch in loader(maker, batches, options.num_workers):

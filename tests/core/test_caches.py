@@ -3,6 +3,7 @@
 import dataclasses
 import weakref
 from collections import namedtuple
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -249,6 +250,7 @@ def temporary(tmp_path, monkeypatch):
     return folder
 
 
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="Linux only")
 def test_room_is_in_memory_up_to_its_limit(temporary):
     lines = []
     room = Room(4 * 60, CPU, lines.append)
