@@ -10,6 +10,7 @@ import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ class Batch:
     """Samples as the model reads them; see the shapes above."""
 
     rows: np.ndarray  #: (S,) rows of the study
-    features: np.ndarray  #: (U,) columns of the study, shortest sequence first
+    features: np.ndarray  #: (U,) columns of the study; see `BatchMaker`
     tokens_UL: torch.Tensor  #: uint8, with MASK where nucleotides are hidden
     chunks: tuple[Chunk, ...]
     index_SA: torch.Tensor  #: int64, each ASV's row among the U; 0 at padding
@@ -142,8 +143,9 @@ class BatchMaker(Dataset):
     categories_NK, targets_NT : numpy.ndarray, optional
         Covariates and targets of all rows of the study.
     tokens : bool
-        Whether the model reads nucleotides; False where the embeddings of the ASVs
-        are known already.
+        Whether the model reads nucleotides: then the features of a batch are distinct
+        and sorted by the length of their sequences. False where their embeddings are
+        known already: then they are those of the samples, one after the other.
     seed : int
         Together with an epoch and the rows, it fixes all random choices.
     """
@@ -175,7 +177,12 @@ class BatchMaker(Dataset):
         self.tokens = tokens
         self.seed = seed
         self.depths_N = study.depths
-        self.lengths_F = (study.tokens_FL != PAD).sum(axis=1)
+        self.sizes = np.diff(study.table.counts.indptr).clip(max=token_limit)
+
+    @cached_property
+    def lengths_F(self) -> np.ndarray:
+        """Nucleotides of each feature."""
+        return (self.study.tokens_FL != PAD).sum(axis=1)
 
     def __getitem__(self, key: tuple[int, Sequence[int]]) -> Batch:
         """The batch of `key`, an epoch and rows of the study."""
@@ -184,16 +191,10 @@ class BatchMaker(Dataset):
         generator = np.random.default_rng([self.seed, epoch, *rows])
         samples = [self._sample(row, epoch) for row in rows]
         sizes = np.array([len(columns) for columns, _ in samples])
-        features, inverse = np.unique(
-            np.concatenate([columns for columns, _ in samples]), return_inverse=True
-        )
-        order = np.argsort(self.lengths_F[features], kind="stable")
-        features = features[order]
-        place = np.empty_like(order)
-        place[order] = np.arange(len(order))
+        features, place = self._features([columns for columns, _ in samples])
         present = np.arange(sizes.max()) < sizes[:, None]
         index = np.zeros(present.shape, dtype=np.int64)
-        index[present] = place[inverse]
+        index[present] = place
         abundance = np.zeros(present.shape, dtype=np.float32)
         abundance[present] = np.concatenate(
             [c / self.depths_N[r] for r, (_, c) in zip(rows, samples, strict=True)]
@@ -216,6 +217,17 @@ class BatchMaker(Dataset):
             name = zlib.crc32(str(self.study.table.sample_ids[row]).encode())
             generator = np.random.default_rng([self.seed, epoch, name])
         return self.study.sample(row, self.token_limit, self.asv_sampling, generator)
+
+    def _features(self, columns: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """The features of a batch, and which of them each ASV of its samples is."""
+        every = np.concatenate(columns)
+        if not self.tokens:
+            return every, np.arange(len(every))
+        features, inverse = np.unique(every, return_inverse=True)
+        order = np.argsort(self.lengths_F[features], kind="stable")
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order))
+        return features[order], place[inverse]
 
     def _tokens(
         self, features: np.ndarray, generator: np.random.Generator

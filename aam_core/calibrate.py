@@ -10,7 +10,7 @@ of ordinary weights change.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -89,12 +89,12 @@ def calibrate_samples(
 
 @torch.no_grad()
 def calibrate_target(
-    model: SequencePredictor, table: AsvTable, batches: Iterable[Batch]
+    model: SequencePredictor,
+    encode: Callable[[Batch], dict[str, Tensor]],
+    batches: Iterable[Batch],
 ) -> None:
-    """Standardise what the head of a predictor reads."""
-    pooled = []
-    for batch in batches:
-        pooled.append(model.pooled(model.base(batch, table(batch)), batch))
+    """Standardise what the head of a predictor reads of its encoder's outputs."""
+    pooled = [model.pooled(encode(batch), batch) for batch in batches]
     standardise(model.pool.norm, torch.cat(pooled))
 
 

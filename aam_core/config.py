@@ -37,6 +37,7 @@ from aam_core.config_target import (
 )
 from aam_core.config_training import (
     MEMORY_FRACTION,
+    CacheOptions,
     DeviceOptions,
     MemoryOptions,
     OptimiserOptions,
@@ -54,6 +55,7 @@ __all__ = [
     "TARGET_LOSSES",
     "Architecture",
     "BaseOptions",
+    "CacheOptions",
     "CategoricalOptions",
     "ColumnOptions",
     "DepthOptions",
@@ -402,6 +404,7 @@ class PretrainConfig(
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig(
     MemoryOptions,
+    CacheOptions,
     DeviceOptions,
     OptimiserOptions,
     LossOptions,
@@ -416,7 +419,9 @@ class TrainConfig(
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PredictConfig(DeviceOptions, PassOptions, UnknownOptions, FeatureOptions):
+class PredictConfig(
+    CacheOptions, DeviceOptions, PassOptions, UnknownOptions, FeatureOptions
+):
     """Options of `predict`; how samples are read is the model's own."""
 
 

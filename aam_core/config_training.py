@@ -217,7 +217,7 @@ class DeviceOptions(Options):
     )
     asv_chunk_size: int = option(
         256,
-        "ASVs encoded at a time; 0 encodes all of a batch together.",
+        "Most ASVs encoded at a time; 0 encodes all of a batch together.",
         low=0,
         when="Lower it where memory runs out in predict, or in training with "
         "gradient_checkpointing; raise it on a GPU with memory to spare.",
@@ -255,6 +255,24 @@ class DeviceOptions(Options):
         "Report the peak memory of each phase of the run.",
         when="Turn it on in a short run to learn how much memory to ask a batch "
         "system for.",
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CacheOptions(Options):
+    """Memory for what a run computes only once."""
+
+    topic: typing.ClassVar[str] = "Device and memory"
+
+    cache_memory: float | None = option(
+        None,
+        "GB of memory (of the GPU, if one computes) for what is encoded only once: "
+        "ASVs and, with freeze_base, samples. What exceeds it is in a temporary file.",
+        low=0,
+        shown=lambda: "a quarter of what is free",
+        when="Lower it where others share the machine; raise it where a run says that "
+        "it uses a temporary file and memory is to spare.",
+        only_with={"freeze_base": (True,)},
     )
 
 

@@ -3,13 +3,23 @@
 Shapes: F features of a study, U distinct ASVs of a batch, D width.
 """
 
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from aam_core.batches import Batch, Masking, chunks_of, mask_nucleotides
+from aam_core.batches import (
+    Batch,
+    BatchMaker,
+    Masking,
+    RowBatches,
+    chunks_of,
+    loader,
+    mask_nucleotides,
+)
+from aam_core.cache import Room
 from aam_core.config import DeviceOptions
 from aam_core.device import autocast
 from aam_core.losses import nucleotide_loss
@@ -18,6 +28,9 @@ from aam_core.sequences import MASK, PAD
 from aam_core.study import Study
 
 CHUNK = 256  #: ASVs of a chunk where all could be encoded together
+#: Numbers (positions × D) of a chunk, per thread, that a CPU encodes fastest, with its
+#: caches, and the fewest ASVs that are worth the overhead of a chunk.
+CPU_NUMBERS, CPU_LEAST = 200_000, 8
 
 
 class AsvTable:
@@ -31,17 +44,27 @@ class AsvTable:
         Their embeddings.
     total : int
         Columns that the study has.
+    device : torch.device
+        Where embeddings are asked for; the table itself may be on disk.
     """
 
-    def __init__(self, features: np.ndarray, vectors_FD: Tensor, total: int) -> None:
+    def __init__(
+        self,
+        features: np.ndarray,
+        vectors_FD: Tensor,
+        total: int,
+        device: torch.device,
+    ) -> None:
         self.vectors_FD = vectors_FD
+        self.device = device
         self.place = np.full(total, -1, dtype=np.int64)
         self.place[features] = np.arange(len(features))
 
     def __call__(self, batch: Batch) -> Tensor:
         """The embeddings (U, D) of the ASVs of a batch."""
         place = torch.from_numpy(self.place[batch.features])
-        return self.vectors_FD[place.to(self.vectors_FD.device)]
+        found = self.vectors_FD.index_select(0, place.to(self.vectors_FD.device))
+        return found.to(self.device)
 
 
 def encode_table(
@@ -50,6 +73,7 @@ def encode_table(
     rows: np.ndarray,
     options: DeviceOptions,
     device: torch.device,
+    room: Room | None = None,
 ) -> AsvTable:
     """Encode each ASV of the given samples once.
 
@@ -65,18 +89,24 @@ def encode_table(
         Chunk size and precision.
     device : torch.device
         Where the encoder is.
+    room : Room, optional
+        Where the embeddings are kept; in memory if not given.
 
     Returns
     -------
     AsvTable
     """
-    features, tokens, chunks = _sorted_asvs(study, rows, options)
-    parts = []
+    features, tokens, lengths = _sorted_asvs(study, rows)
+    chunks = chunks_of(lengths, chunk_size(encoder, tokens.shape[1], options, device))
+    room = room or Room(sys.maxsize, device)
+    width = encoder.arch.embedding_dim
+    vectors_FD = room.tensor(len(features), width, torch.float32)
     with torch.inference_mode(), autocast(options, device):
         for chunk in chunks:
             part = torch.from_numpy(tokens[chunk.start : chunk.stop, : chunk.length])
-            parts.append(encoder.nucleotides(part.to(device), chunk)[0].float())
-    return AsvTable(features, torch.cat(parts), study.table.shape[1])
+            pooled, _ = encoder.nucleotides(part.to(device), chunk)
+            vectors_FD[chunk.start : chunk.stop] = pooled
+    return AsvTable(features, vectors_FD, study.table.shape[1], device)
 
 
 def masked_nucleotides(
@@ -91,14 +121,14 @@ def masked_nucleotides(
 
     Each distinct ASV of the given samples counts once.
     """
-    _, tokens, _ = _sorted_asvs(study, rows, options)
+    _, tokens, lengths = _sorted_asvs(study, rows)
+    size = chunk_size(encoder, tokens.shape[1], options, device)
     masked = mask_nucleotides(tokens, masking, np.random.default_rng(0))
     hidden = np.where(masked, np.uint8(MASK), tokens)
     row, column = np.nonzero(masked)
-    lengths = (tokens != PAD).sum(axis=1)
     loss = right = 0.0
     with torch.inference_mode(), autocast(options, device):
-        for chunk in chunks_of(lengths, options.asv_chunk_size or CHUNK, row):
+        for chunk in chunks_of(lengths, size, row):
             batch = _Hidden(row, column, device)
             part = torch.from_numpy(hidden[chunk.start : chunk.stop, : chunk.length])
             _, logits = encoder.nucleotides(part.to(device), chunk, batch)
@@ -118,13 +148,28 @@ class _Hidden:
         self.masked_column_M = torch.from_numpy(column).to(device)
 
 
-def _sorted_asvs(study: Study, rows: np.ndarray, options: DeviceOptions):
+def chunk_size(
+    encoder: Encoder, length: int, options: DeviceOptions, device: torch.device
+) -> int:
+    """ASVs of this length to encode at a time, at most `asv_chunk_size`."""
+    asked = options.asv_chunk_size or CHUNK
+    if device.type != "cpu":
+        return asked
+    arch = encoder.arch
+    positions = -(-length // arch.nucleotide_patch)
+    each = positions * arch.embedding_dim
+    fastest = CPU_NUMBERS * torch.get_num_threads() // each
+    return min(asked, max(fastest, CPU_LEAST))
+
+
+def _sorted_asvs(study: Study, rows: np.ndarray):
+    """Features of the samples, shortest first, their tokens and lengths."""
     features = np.unique(study.table.counts[rows].indices)
     lengths = (study.tokens_FL[features] != PAD).sum(axis=1)
     features = features[np.argsort(lengths, kind="stable")]
     lengths = np.sort(lengths)
     tokens = study.tokens_FL[features, : lengths.max()]
-    return features, tokens, chunks_of(lengths, options.asv_chunk_size or CHUNK)
+    return features, tokens, lengths
 
 
 def outputs(
@@ -140,3 +185,53 @@ def outputs(
         with torch.inference_mode(), autocast(options, device):
             moved = batch.to(device)
             yield moved, model(moved, table(batch))
+
+
+def collect(
+    run: Callable[[Batch], dict[str, Tensor]],
+    maker: BatchMaker,
+    rows: np.ndarray,
+    names: Collection[str],
+    options: DeviceOptions,
+    device: torch.device,
+    draw: int = 0,
+) -> dict[str, Tensor]:
+    """Some of what a model returns for samples, in their order.
+
+    Samples of like size share a batch, the largest first, since smaller ones then fit
+    into the memory that these leave. All else that the model returns is dropped after
+    each batch, so that memory does not grow with the samples' ASVs.
+
+    Parameters
+    ----------
+    run : callable
+        Takes a batch on the device and returns what the model makes of it; the model
+        is in evaluation.
+    maker : BatchMaker
+        How samples are read.
+    rows : numpy.ndarray
+        N rows of the study.
+    names : collection of str
+        Outputs with one entry per sample; those that there are not are left out.
+    options : DeviceOptions
+        Batch size, precision, worker processes.
+    device : torch.device
+        Where the model is.
+    draw : int
+        Which random ASVs are read.
+
+    Returns
+    -------
+    dict
+        (N, …) by name.
+    """
+    order = np.argsort(-maker.sizes[rows], kind="stable")
+    batches = RowBatches(rows[order], options.batch_size, shuffle=False, epoch=draw)
+    found: dict[str, list[Tensor]] = {}
+    for batch in loader(maker, batches, options.num_workers):
+        with torch.inference_mode(), autocast(options, device):
+            out = run(batch.to(device))
+        for name in set(names) & set(out):
+            found.setdefault(name, []).append(out[name])
+    back = torch.from_numpy(np.argsort(order)).to(device)
+    return {name: torch.cat(parts)[back] for name, parts in found.items()}

@@ -189,7 +189,8 @@ class Stepper:
         self.config = config
         self.device = device
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.optimizer = make_optimizer(model, config, fused=device.type == "cuda")
+        fused = device.type in ("cuda", "cpu")
+        self.optimizer = make_optimizer(model, config, fused)
         group = config.accumulation()
         self.steps = config.epochs * math.ceil(len(batches) / group)
         self.scheduler = make_scheduler(self.optimizer, config, self.steps)

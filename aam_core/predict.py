@@ -9,13 +9,14 @@ import pandas as pd
 import torch
 
 from aam_core.attention import set_attention
-from aam_core.batches import BatchMaker, RowBatches, loader
+from aam_core.batches import Batch, BatchMaker
+from aam_core.cache import Room
 from aam_core.categories import CategoricalEncoder, category_labels
 from aam_core.config import InputOptions, PredictConfig
 from aam_core.decoding import Decoder
 from aam_core.device import choose_device
 from aam_core.errors import InputError, some
-from aam_core.inference import encode_table, outputs
+from aam_core.inference import collect, encode_table
 from aam_core.inputs import Report, logger
 from aam_core.loading import architecture, load_model, read_kind
 from aam_core.memory import MemoryProfile
@@ -105,14 +106,16 @@ def predict(
         f"on {device.type}."
     )
     profile.mark("preparation")
-    asvs = encode_table(network.base, study, every, config, device)
+    room = Room.of(config, device, report)
+    asvs = encode_table(network.base, study, every, config, device, room)
     profile.mark("encoding of ASVs")
 
+    def of_batch(batch: Batch) -> dict[str, torch.Tensor]:
+        return network(batch, asvs(batch))
+
     def run(rows: np.ndarray, draw: int) -> torch.Tensor:
-        order = RowBatches(rows, config.batch_size, shuffle=False, epoch=draw)
-        batches = loader(maker, order, config.num_workers)
-        found = outputs(network, batches, asvs, config, device)
-        return torch.cat([o["target"] for _, o in found])
+        names = ("target",)
+        return collect(of_batch, maker, rows, names, config, device, draw)["target"]
 
     above = samples_above(study, every, options["token_limit"])
     if number > 1:

@@ -78,8 +78,22 @@ class SequencePredictor(nn.Module):
             self.base.eval()
         return self
 
-    def forward(self, batch: Batch, asv_UD: Tensor | None = None) -> dict[str, Tensor]:
+    def forward(
+        self,
+        batch: Batch,
+        asv_UD: Tensor | None = None,
+        base: dict[str, Tensor] | None = None,
+    ) -> dict[str, Tensor]:
         """What the encoder returns, and `target`.
+
+        Parameters
+        ----------
+        batch : Batch
+            The samples.
+        asv_UD : Tensor, optional
+            Embeddings of the batch's ASVs, where they are known already.
+        base : dict, optional
+            What the encoder returns for the batch, where that is known already.
 
         Returns
         -------
@@ -88,8 +102,7 @@ class SequencePredictor(nn.Module):
             quantiles that never cross. What the fusion tells of itself, (S,), by
             the names of `fusion.MONITORED`.
         """
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            out = self.base(batch, asv_UD)
+        out = dict(base) if base is not None else self._encoded(batch, asv_UD)
         if self.fusion is not None and self.training:
             hidden = sometimes_unknown(batch.categories_SK)
             batch = replace(batch, categories_SK=hidden)
@@ -100,6 +113,10 @@ class SequencePredictor(nn.Module):
         if self.scaling is not None:
             adjust = partial(self.scaling, categories_SK=batch.categories_SK)
         return out | {"target": self.head(self.norm(sample_SD), adjust)}
+
+    def _encoded(self, batch: Batch, asv_UD: Tensor | None) -> dict[str, Tensor]:
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            return self.base(batch, asv_UD)
 
     def set_checkpointing(self, on: bool) -> None:
         """Recompute the layers in the backward pass instead of keeping them."""

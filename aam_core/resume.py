@@ -27,7 +27,7 @@ from aam_core.options import Options
 
 SCHEMA = 1
 #: Options that may differ when a run goes on: they do not change what is computed.
-FREE = ("device", "num_workers", "max_hours", "memory_profile")
+FREE = ("device", "num_workers", "max_hours", "memory_profile", "cache_memory")
 #: Training samples whose distances are compared with those of the interrupted run.
 COMPARED = 8
 

@@ -1,7 +1,7 @@
 """Training: a predictor of sample metadata."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 from aam_core import checkpoint
 from aam_core.attention import set_attention
 from aam_core.batches import Batch, BatchMaker, RowBatches, loader
+from aam_core.cache import Room
 from aam_core.calibrate import (
     calibrate_asvs,
     calibrate_samples,
@@ -23,8 +24,9 @@ from aam_core.config import TrainConfig
 from aam_core.decoding import interval_half_widths
 from aam_core.device import choose_device, compile_layers
 from aam_core.errors import InputError
+from aam_core.frozen import SCORES, FrozenBase
 from aam_core.fusion import MONITORED, check_heads
-from aam_core.inference import encode_table, outputs
+from aam_core.inference import collect, encode_table
 from aam_core.inputs import (
     Inputs,
     Log,
@@ -177,7 +179,9 @@ def train(
     set_first_guess(model, labels, training)
     model.to(device)
     set_attention(model, config, device, log)
-    session = TrainSession(config, model, inputs, labels, training, validation, device)
+    session = TrainSession(
+        config, model, inputs, labels, training, validation, device, log
+    )
     fit_to_memory(session, model, device, log)
     config = session.config
     describe(model, inputs, training, validation, device, log, config)
@@ -269,6 +273,7 @@ class TrainSession:
         training: np.ndarray,
         validation: np.ndarray,
         device: torch.device,
+        report: Report = logger.info,
     ) -> None:
         self.config = config
         self.model = model
@@ -282,24 +287,37 @@ class TrainSession:
         weights = None if weights is None else torch.from_numpy(weights).to(device)
         self.class_weights = weights
         self.target_loss = target_loss(config, weights)
-        self.table = None
-        if model.frozen:
-            every = np.concatenate([training, validation])
-            self.table = encode_table(model.base, inputs.study, every, config, device)
+        self.frozen = self._encode_once(report) if model.frozen else None
+
+    def _encode_once(self, report: Report) -> FrozenBase:
+        """What a frozen encoder makes of all samples, for the whole run."""
+        base, config, device = self.model.base, self.config, self.device
+        every = np.concatenate([self.training, self.validation])
+        room = Room.of(config, device, report)
+        table = encode_table(base, self.inputs.study, every, config, device, room)
+        maker = self.maker(training=False)
+        return FrozenBase(base, table, maker, every, room, config, device)
+
+    def _encode(self, rows: np.ndarray) -> Callable[[Batch], dict[str, Tensor]]:
+        """The encoder, as it is now, on batches of these rows."""
+        if self.frozen is not None:
+            return self.frozen
+        base = self.model.base
+        table = encode_table(base, self.inputs.study, rows, self.config, self.device)
+        return lambda batch: base(batch, table(batch))
 
     def calibrate(self, new_base: bool) -> None:
         """Give what is new of the model a start from which training gets going."""
         model, config = self.model.eval(), self.config
         rows = first_rows(self.training, config.seed)
-        table = self.table or encode_table(
-            model.base, self.inputs.study, rows, config, self.device
-        )
         order = RowBatches(rows, config.batch_size, shuffle=False)
         batches = [b.to(self.device) for b in loader(self.maker(training=False), order)]
         if new_base:
+            study = self.inputs.study
+            table = encode_table(model.base, study, rows, config, self.device)
             table = calibrate_asvs(model.base, table)
             calibrate_samples(model.base, table, batches)
-        calibrate_target(model, table, batches)
+        calibrate_target(model, self._encode(rows), batches)
 
     def maker(self, *, training: bool) -> BatchMaker:
         """Makes the batches of training or, with known embeddings, of validation."""
@@ -339,8 +357,8 @@ class TrainSession:
 
     def losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Total loss of a batch and its parts."""
-        asv_UD = None if self.table is None else self.table(batch)
-        out = self.model(batch, asv_UD)
+        base = None if self.frozen is None else self.frozen(batch)
+        out = self.model(batch, base=base)
         loss = self.loss_of(out["target"], batch.targets_ST, batch.rows)
         parts = {"target_loss": loss}
         parts |= self_supervised_losses(out, batch, self.config)
@@ -361,18 +379,14 @@ class TrainSession:
         values = torch.as_tensor(self.labels.values[self.validation])
         loss = float(self.loss_of(raw, values.to(raw.device), self.validation))
         scores = {"val_loss": loss}
-        scores |= {
-            name: float(torch.cat([o[name] for o in out]).mean())
-            for name in MONITORED
-            if name in out[0]
-        }
+        scores |= {name: float(out[name].mean()) for name in MONITORED if name in out}
         scores |= {
             f"val_{n}": v for n, v in self.metrics(raw.float().cpu().numpy()).items()
         }
         if self.inputs.distances is not None and len(self.validation) > 1:
             scores |= distance_scores(
-                torch.cat([o["position"] for o in out]).float().cpu(),
-                torch.cat([o["value"] for o in out]).float().cpu().numpy(),
+                out["position"].float().cpu(),
+                out["value"].float().cpu().numpy(),
                 self.inputs,
                 self.validation,
                 self.scale,
@@ -383,25 +397,25 @@ class TrainSession:
         """What the head returns for the validation samples."""
         return self._validation_outputs()[1].float().cpu().numpy()
 
-    def _validation_outputs(self) -> tuple[list[dict[str, Tensor]], Tensor]:
-        """What the model returns, by batch, and the target averaged over passes."""
+    def _validation_outputs(self) -> tuple[dict[str, Tensor], Tensor]:
+        """What is scored of the outputs, and the target averaged over passes."""
         model, config = self.model.eval(), self.config
-        table = self.table or encode_table(
-            model.base, self.inputs.study, self.validation, config, self.device
-        )
+        encode = self._encode(self.validation)
         maker = self.maker(training=False)
+        names = ("target", *SCORES, *MONITORED)
 
-        def run(rows: np.ndarray, draw: int) -> list[dict[str, Tensor]]:
-            order = RowBatches(rows, config.batch_size, shuffle=False, epoch=draw)
-            found = outputs(model, loader(maker, order), table, config, self.device)
-            return [o for _, o in found]
+        def of_batch(batch: Batch) -> dict[str, Tensor]:
+            return model(batch, base=encode(batch))
+
+        def run(rows: np.ndarray, draw: int) -> dict[str, Tensor]:
+            return collect(of_batch, maker, rows, names, config, self.device, draw)
 
         out = run(self.validation, 0)
         passes = all_passes(
-            _targets(out),
+            out["target"],
             samples_above(self.inputs.study, self.validation, config.token_limit),
             config.val_prediction_passes,
-            lambda above, draw: _targets(run(self.validation[above], draw)),
+            lambda above, draw: run(self.validation[above], draw)["target"],
         )
         return out, average(passes, config.task)
 
@@ -428,10 +442,6 @@ class TrainSession:
             widths = interval_half_widths(true, point)
             decoder = dataclasses.replace(decoder, half_widths=widths)
         return dataclasses.replace(self.labels, decoder=decoder)
-
-
-def _targets(out: list[dict[str, Tensor]]) -> Tensor:
-    return torch.cat([o["target"] for o in out])
 
 
 def _sentence(scores: dict[str, float]) -> str:

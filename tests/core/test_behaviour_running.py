@@ -145,7 +145,7 @@ def test_other_processes_make_the_batches(monkeypatch, start, tmp_path, command)
     start(command, name="alone")
     assert [p.name for p in pids.iterdir()] == [str(os.getpid())]
     start(command, num_workers=2)
-    assert len({p.name for p in pids.iterdir()} - {str(os.getpid())}) == 2
+    assert len({p.name for p in pids.iterdir()} - {str(os.getpid())}) >= 2
 
 
 @pytest.mark.behaviour("memory_profile")
