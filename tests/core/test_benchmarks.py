@@ -14,7 +14,7 @@ from scipy.spatial.distance import pdist
 from aam_core.batches import BatchMaker, Masking
 from aam_core.config import Architecture, InputOptions, LossOptions
 from aam_core.losses import self_supervised_losses
-from aam_core.model import Encoder
+from aam_core.model import Block, Encoder
 from aam_core.phylogeny import Phylogeny
 from aam_core.predictor import HeadShape, SequencePredictor
 from aam_core.study import prepare_study
@@ -22,6 +22,7 @@ from aam_core.table import FeatureTable
 from aam_core.unifrac import BatchUniFrac
 from benchmarks import measure, synthetic
 from benchmarks.__main__ import main
+from benchmarks.contenders import counted
 from benchmarks.reference import (
     IGNORED,
     PlainEncoder,
@@ -156,6 +157,21 @@ def test_generated_study_is_what_was_asked_for(tmp_path):
     read = FeatureTable.read(tmp_path / "table.biom")
     assert list(read.feature_ids) == list(made.table.feature_ids)
     assert (read.counts != made.table.counts).nnz == 0
+
+
+def test_operations_are_counted_as_by_hand():
+    width, asvs, positions = 16, 3, 7
+    block = Block(width, 2, 0.1)
+    x = torch.randn(asvs, positions, width, requires_grad=True)
+    with counted() as forward:
+        y = block(x).sum()
+    with counted() as backward:
+        y.backward()
+    weights = 2 * asvs * positions * (3 + 1 + 8) * width**2
+    attention = 2 * 2 * asvs * positions**2 * width
+    assert forward.get_total_flops() == weights + attention
+    # Two products each; attention computes its scores once more.
+    assert backward.get_total_flops() == 2 * weights + 2.5 * attention
 
 
 class Here:
