@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import time
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,7 @@ CPU = torch.device("cpu")
 #: A way of training that takes little memory.
 LEAN = {"gradient_checkpointing": True, "asv_chunk_size": 64}
 
+PRODUCTS = 5  #: times that matrix products are computed in a run
 COUNTED = 16  #: ASVs of which floating-point operations are counted
 
 
@@ -228,15 +230,20 @@ class MatrixProducts:
             (torch.randn(rows, n), torch.randn(n, m), torch.randn(rows, m))
             for n, m in shapes
         ]
-        self.facts = {"flops": sum(6 * rows * n * m for n, m in shapes)}
+        self.flops = sum(6 * rows * n * m for n, m in shapes)
+        self.facts: dict[str, float] = {}
 
     def __call__(self) -> None:
-        """All of them once."""
-        with torch.inference_mode():
-            for x, weight, gradient in self.operands:
-                torch.mm(x, weight)
-                torch.mm(gradient, weight.T)
-                torch.mm(x.T, gradient)
+        """All of them, several times; the fastest is kept, since it is a peak."""
+        for _ in range(PRODUCTS):
+            start = time.perf_counter()
+            with torch.inference_mode():
+                for x, weight, gradient in self.operands:
+                    torch.mm(x, weight)
+                    torch.mm(gradient, weight.T)
+                    torch.mm(x.T, gradient)
+            speed = self.flops / (time.perf_counter() - start)
+            self.facts["peak"] = max(speed, self.facts.get("peak", 0.0))
 
 
 class Epoch:
