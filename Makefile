@@ -42,9 +42,8 @@ docs: $(STAMP)  ## build the documentation
 	  echo "The documentation is plain Markdown: README.md and docs/."; \
 	fi
 
-bench: $(STAMP)  ## run the benchmarks
-	@if [ -d benchmarks ]; then python -m benchmarks; \
-	else echo "There are no benchmarks yet."; fi
+bench: $(STAMP)  ## measure time and memory; NAME=step measures one thing
+	python -m benchmarks $(NAME)
 
 clean:  ## remove the environment and all results
 	rm -rf .venv .venv-rachis .conda .cache build dist demo-output *.egg-info

@@ -1,0 +1,365 @@
+"""Measurements of time and memory.
+
+    python -m benchmarks              # all, with sizes that take some minutes
+    python -m benchmarks step --help
+    python -m benchmarks step --patch 1 --samples 8
+
+Each prints a table and writes it, with sizes, versions and date, as JSON.
+"""
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmarks import measure
+from benchmarks.measure import compare, tell
+
+#: Slots × positions that the reference is given at once, if not asked otherwise.
+AT_ONCE = 60_000
+
+
+@click.group(invoke_without_command=True, help=__doc__)
+@click.pass_context
+def main(context: click.Context) -> None:
+    """Run the measurement that is named, or all."""
+    if context.invoked_subcommand is None:
+        for name, command in main.commands.items():
+            if name != "accuracy":
+                context.invoke(command)
+
+
+Decorator = Callable[[Callable], Callable]
+
+
+def options(*decorators: Decorator) -> Decorator:
+    """Several options, and the one of the file."""
+    json = click.option(
+        "--json",
+        "path",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="Where to write the results; else benchmarks/results/NAME.json.",
+    )
+    return lambda function: reduce(
+        lambda f, d: d(f), [json, *decorators[::-1]], function
+    )
+
+
+def size(name: str, default: Any, text: str, **more: Any) -> Decorator:
+    """An option with its default shown."""
+    return click.option(
+        f"--{name}", default=default, show_default=True, help=text, **more
+    )
+
+
+FEATURES = size("features", 1750, "ASVs in the tree.")
+ASVS = size("asvs", 256, "ASVs of the richest sample.")
+LENGTH = size("length", 150, "Nucleotides of a sequence.")
+SHORT = size("short", 0.0, "Share of the sequences that are shorter.")
+SEED = size("seed", 0, "Seed of the study.")
+BATCH = size("batch", 8, "Samples of a batch.")
+PRESET = size("preset", "small", "Preset of the model.")
+REPEATS = size("repeats", 3, "Runs of each contender, in turn; medians are shown.")
+PATCH = size(
+    "patch", (6, 1), "nucleotide_patch; several are measured one by one.", multiple=True
+)
+SHARE = click.option(
+    "--reference-samples",
+    "share",
+    type=int,
+    help="Samples of a batch that the reference computes; seconds are scaled to all "
+    f"slots. Else so many that slots times positions stay below {AT_ONCE:,}.",
+)
+
+
+def share_of(share: int | None, sizes: dict[str, Any], patch: int) -> int:
+    """Samples of a batch that the reference computes."""
+    positions = sizes["asvs"] * -(-sizes["length"] // patch)
+    return min(sizes["batch"], share or max(1, AT_ONCE // positions))
+
+
+def versus(name: str, ours: float, reference: float | None) -> dict[str, Any]:
+    """A row's end: how many times faster than the reference."""
+    ratio = None if reference is None else reference / ours
+    return {"seconds": ours, f"× {name}": ratio}
+
+
+@main.command()
+@options(FEATURES, ASVS, LENGTH, SHORT, SEED, BATCH, PRESET, PATCH, SHARE, REPEATS)
+@click.option(
+    "--full", is_flag=True, help="The reference computes the whole batch, once."
+)
+def step(path, patch, share, repeats, full, **sizes) -> None:
+    """A step of pre-training: time, memory, distinct ASVs, share of the peak."""
+    sizes["samples"] = sizes["batch"]
+    rows, notes, details = [], [], {}
+    for each in patch:
+        model = sizes | {"patch": each}
+        part = sizes["batch"] if full else share_of(share, sizes, each)
+        contenders = {
+            "q2-aam": ("contenders.Step", model),
+            "q2-aam, lean": ("contenders.Step", model | {"lean": True}),
+            "beyond the nucleotides": ("contenders.Step", model | {"known": True}),
+            "matrix products": (
+                "contenders.MatrixProducts",
+                layer_shape(sizes, each),
+            ),
+            "reference": ("contenders.PlainStep", model | {"share": part}),
+        }
+        if full:
+            del contenders["q2-aam, lean"], contenders["beyond the nucleotides"]
+        found = compare(contenders, 1 if full else repeats)
+        rows += step_rows(found, each)
+        notes += step_notes(found, each, part, sizes["batch"])
+        details[f"patch {each}"] = found
+    notes.append(
+        "lean: gradient checkpointing, 64 ASVs at a time. Memory: peak of the whole "
+        "process, libraries included. GFLOP/s: what the model needs once, without what "
+        "is computed again."
+    )
+    tell("step", sizes | {"patch": patch}, rows, notes, path=path, details=details)
+
+
+def layer_shape(sizes: dict[str, Any], patch: int) -> dict[str, int]:
+    """Rows and width of the matrix products of a layer, for one chunk of ASVs."""
+    from aam_core.config import PRESETS, DeviceOptions
+
+    chunk = min(DeviceOptions().asv_chunk_size, sizes["batch"] * sizes["asvs"])
+    return {
+        "rows": chunk * -(-sizes["length"] // patch),
+        "width": PRESETS[sizes["preset"]]["embedding_dim"],
+    }
+
+
+def step_rows(found: dict[str, dict], patch: int) -> list[dict[str, Any]]:
+    """One row for each contender that does whole steps, and the machine's peak."""
+    peak = found["matrix products"]["peak"]
+    ours, plain = found["q2-aam"], found["reference"]
+    scale = ours["slots"] / plain["slots"]
+    rows = []
+    for name in ("q2-aam", "q2-aam, lean", "reference"):
+        if name not in found:
+            continue
+        one = found[name]
+        seconds = one["seconds"] * (scale if name == "reference" else 1)
+        row = {"patch": patch, "": name, "seconds": seconds}
+        row["× faster"] = plain["seconds"] * scale / seconds
+        row["memory"] = one["peak_bytes"]
+        row["memory of the step"] = one["rise_bytes"]
+        rest = found.get("beyond the nucleotides")
+        if rest and name != "reference":
+            row["GFLOP/s"] = rest["flops"] / seconds / 1e9
+            row["share of the matrix peak"] = row["GFLOP/s"] * 1e9 / peak
+        if rest and name == "q2-aam":
+            row["share of the nucleotides"] = 1 - rest["seconds"] / seconds
+        rows.append(row)
+    rows.append({"patch": patch, "": "matrix products", "GFLOP/s": peak / 1e9})
+    return rows
+
+
+def step_notes(found: dict[str, dict], patch: int, part: int, batch: int) -> list[str]:
+    """What was measured, and what was scaled."""
+    ours, plain = found["q2-aam"], found["reference"]
+    note = (
+        f"patch {patch}: {ours['distinct']:,} distinct of {ours['present']:,} ASVs in "
+        f"{ours['slots']:,} slots."
+    )
+    if part < batch:
+        note += (
+            f" The reference computed {part} of {batch} samples ({plain['slots']:,} "
+            f"slots) in {plain['seconds']:.3g} s; its seconds are scaled to all slots, "
+            "its memory is that of the part."
+        )
+    return [note]
+
+
+@main.command(name="train")
+@options(
+    size("samples", 40, "Samples; a fifth is for validation, which is not measured."),
+    *(FEATURES, ASVS, LENGTH, SHORT, SEED, BATCH, PRESET, PATCH, SHARE, REPEATS),
+)
+@size("fine-tune", (6,), "Patches for which fine-tuning is measured.", multiple=True)
+def train_(path, patch, share, repeats, fine_tune, **sizes) -> None:
+    """An epoch of training, with a frozen encoder and without."""
+    rows, details = [], {}
+    for each in patch:
+        model = sizes | {"patch": each}
+        part = share_of(share, sizes, each)
+        for frozen in [True, False] if each in fine_tune else [True]:
+            kind = model | {"frozen": frozen}
+            found = compare(
+                {
+                    "q2-aam": ("contenders.Epoch", kind),
+                    "reference": ("contenders.PlainEpoch", kind | {"share": part}),
+                },
+                repeats,
+            )
+            ours, plain = found["q2-aam"], found["reference"]
+            scaled = plain["seconds"] * ours["slots"] / plain["slots"]
+            row = {"patch": each, "training": "frozen" if frozen else "fine-tuning"}
+            row |= {"steps": ours["steps"], "distinct": ours["distinct"]}
+            row |= {"slots": ours["slots"], "q2-aam s": ours["seconds"]}
+            row |= {"reference s": scaled, "× faster": scaled / ours["seconds"]}
+            row |= {"reference slots": plain["slots"], "memory": ours["peak_bytes"]}
+            rows.append(row)
+            details[f"patch {each}, frozen {frozen}"] = found
+    note = (
+        "Seconds of an epoch after the first, without validation. The reference "
+        "computed the slots named, and is scaled to all slots."
+    )
+    tell("train", sizes | {"patch": patch}, rows, [note], path=path, details=details)
+
+
+@main.command(name="predict")
+@options(
+    size("samples", 64, "Samples predicted."),
+    *(FEATURES, ASVS, LENGTH, SHORT, SEED, BATCH, PRESET, PATCH, SHARE, REPEATS),
+)
+def predict_(path, patch, share, repeats, **sizes) -> None:
+    """Samples predicted per second."""
+    rows, details = [], {}
+    for each in patch:
+        model = sizes | {"patch": each}
+        part = model | {"share": share_of(share, sizes, each)}
+        with tempfile.TemporaryDirectory() as folder:
+            ours = model | {"folder": folder}
+            found = compare(
+                {
+                    "q2-aam": ("contenders.Prediction", ours),
+                    "reference": ("contenders.PlainPrediction", part),
+                },
+                repeats,
+            )
+        speed = {name: one["samples"] / one["seconds"] for name, one in found.items()}
+        ours, plain = found["q2-aam"], found["reference"]
+        row = {"patch": each, "samples": ours["samples"], "distinct": ours["distinct"]}
+        row |= {f"{name} samples/s": value for name, value in speed.items()}
+        row |= {"× faster": speed["q2-aam"] / speed["reference"]}
+        row |= {"reference samples": plain["samples"]}
+        rows.append(row | {"memory": ours["peak_bytes"]})
+        details[f"patch {each}"] = found
+    note = (
+        "q2-aam: the whole of `predict` after the files are read; reference: no more "
+    )
+    note += "than the model, on the samples named."
+    tell("predict", sizes | {"patch": patch}, rows, [note], path=path, details=details)
+
+
+@main.command()
+@options(ASVS, BATCH, SEED, PRESET, REPEATS)
+@size("tips", (10_000, 50_000, 200_000), "Tips of the tree.", multiple=True)
+@size("metric", ("unweighted", "weighted"), "unifrac_metric.", multiple=True)
+def unifrac(path, tips, metric, repeats, **sizes) -> None:
+    """UniFrac of a batch, at several sizes of the tree."""
+    part = {name: sizes[name] for name in ("asvs", "seed")} | {"samples": 256}
+    model = sizes | {"samples": sizes["batch"], "features": 1750}
+    one = compare({"": ("contenders.Step", model)}, repeats)[""]
+    rows = []
+    for number in tips:
+        more = part | {"features": number, "batch": sizes["batch"], "calls": 20}
+        found = compare(
+            {name: ("datapath.UniFrac", more | {"metric": name}) for name in metric},
+            repeats,
+        )
+        for name, result in found.items():
+            seconds = result["seconds"] / result["calls"]
+            row = {"tips": number, "metric": name, "ms per batch": 1000 * seconds}
+            rows.append(row | {"share of a step": seconds / one["seconds"]})
+    note = f"A step of pre-training on such a batch takes {one['seconds']:.3g} s."
+    tell("unifrac", sizes | {"tips": tips}, rows, [note], path=path)
+
+
+@main.command()
+@options(ASVS, FEATURES, BATCH, SEED, PRESET, REPEATS)
+@size("samples", (100, 1_000, 10_000), "Samples of the study.", multiple=True)
+def pipeline(path, samples, repeats, **sizes) -> None:
+    """Making a batch: ASVs, masks and UniFrac."""
+    rows = []
+    for number in samples:
+        more = sizes | {"samples": number, "calls": 20}
+        found = compare(
+            {
+                "all": ("datapath.Batches", more | {"unifrac": True}),
+                "no UniFrac": ("datapath.Batches", more | {"unifrac": False}),
+            },
+            repeats,
+        )
+        ms = {name: 1000 * f["seconds"] / f["calls"] for name, f in found.items()}
+        row = {"samples": number, "ms per batch": ms["all"]}
+        rows.append(row | {"without UniFrac": ms["no UniFrac"]})
+    tell("pipeline", sizes | {"samples": samples}, rows, path=path)
+
+
+@main.command()
+@options(REPEATS)
+def startup(path, repeats) -> None:
+    """Commands that only show their help, and imports."""
+    python = sys.executable
+    commands = {
+        "python -c pass": [python, "-c", "pass"],
+        "import torch": [python, "-c", "import torch"],
+        "import aam_core.pretrain": [python, "-c", "import aam_core.pretrain"],
+        "python -m aam_core --help": [python, "-m", "aam_core", "--help"],
+    }
+    qiime = Path(python).with_name("qiime")
+    qiime = str(qiime) if qiime.exists() else shutil.which("qiime")
+    if qiime is not None:
+        plugin = "import q2_aam.plugin_setup"
+        commands |= {plugin: [python, "-c", plugin]}
+        commands |= {"qiime aam --help": [python, qiime, "aam", "--help"]}
+    found = compare(
+        {name: ("processes.Command", {"words": w}) for name, w in commands.items()},
+        repeats,
+    )
+    rows = [{"": name, "seconds": one["seconds"]} for name, one in found.items()]
+    tell("startup", {"repeats": repeats}, rows, path=path)
+
+
+@main.command()
+@options(
+    size("samples", 5_000, "Samples."),
+    size("features", 20_000, "ASVs in the tree."),
+    size("asvs", 140, "ASVs of the richest sample."),
+    *(LENGTH, SEED),
+)
+@size("depth", 5_000, "rarefy_depth.")
+@size("batch", 8, "Samples of a batch.")
+@size("batches", 500, "Batches made.")
+def scale(path, depth, batch, batches, **sizes) -> None:
+    """The way of the data of pre-training, from files to batches."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = measure.Contender("processes.Write", folder=folder, **sizes)
+        made.run()
+        written = made.close()
+        way = {"folder": folder, "depth": depth, "batch": batch, "calls": batches}
+        read = measure.Contender("datapath.DataPath", **way)
+        read.run()
+        found = read.close()
+    rows = found["phases"]
+    speed = found["batches"] / rows[-1]["seconds"]
+    notes = [
+        f"{written['nonzeros']:,} non-zeros, written in {written['seconds']:.3g} s; "
+        f"{found['samples']:,} samples and {found['features']:,} ASVs are left at "
+        f"depth {depth:,}. {speed:,.0f} batches/s."
+    ]
+    sizes |= {"depth": depth, "batch": batch, "batches": batches}
+    tell("scale", sizes, rows, notes, path=path, details=found)
+
+
+@main.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+def accuracy(words) -> None:
+    """Accuracy on a study, through `qiime`; not part of a run of all."""
+    from benchmarks import accuracy as module
+
+    sys.argv = ["python -m benchmarks accuracy", *words]
+    module.main()
+
+
+if __name__ == "__main__":
+    main()
