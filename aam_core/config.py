@@ -30,6 +30,7 @@ from aam_core.config_model import (
     ModelOptions,
     resolve_architecture,
 )
+from aam_core.config_parallel import ParallelOptions
 from aam_core.config_target import (
     LOSS,
     LOSS_OF,
@@ -83,6 +84,7 @@ __all__ = [
     "ModelOptions",
     "OptimiserOptions",
     "OutputOptions",
+    "ParallelOptions",
     "PassOptions",
     "PredictConfig",
     "PretrainConfig",
@@ -315,6 +317,7 @@ class ForestOptions(Options):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PretrainConfig(
+    ParallelOptions,
     MemoryOptions,
     DeviceOptions,
     OptimiserOptions,
@@ -328,6 +331,7 @@ class PretrainConfig(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig(
+    ParallelOptions,
     MemoryOptions,
     DeviceOptions,
     OptimiserOptions,

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from aam_core.batches import Batch, Masking, chunks_of, mask_nucleotides
+from aam_core.batches import Batch, Chunk, Masking, chunks_of, mask_nucleotides
 from aam_core.config import DeviceOptions
 from aam_core.device import autocast
+from aam_core.distributed import Strategy
 from aam_core.losses import nucleotide_loss
 from aam_core.model import Encoder
 from aam_core.sequences import MASK, PAD
@@ -50,6 +51,7 @@ def encode_table(
     rows: np.ndarray,
     options: DeviceOptions,
     device: torch.device,
+    strategy: Strategy | None = None,
 ) -> AsvTable:
     """Encode each ASV of the given samples once.
 
@@ -65,17 +67,21 @@ def encode_table(
         Chunk size and precision.
     device : torch.device
         Where the encoder is.
+    strategy : Strategy, optional
+        Of processes that share the work.
 
     Returns
     -------
     AsvTable
     """
     features, tokens, chunks = _sorted_asvs(study, rows, options)
-    parts = []
+
+    def encode(chunk: Chunk) -> Tensor:
+        part = torch.from_numpy(tokens[chunk.start : chunk.stop, : chunk.length])
+        return encoder.nucleotides(part.to(device), chunk)[0].float()
+
     with torch.inference_mode(), autocast(options, device):
-        for chunk in chunks:
-            part = torch.from_numpy(tokens[chunk.start : chunk.stop, : chunk.length])
-            parts.append(encoder.nucleotides(part.to(device), chunk)[0].float())
+        parts = (strategy or Strategy(device)).map(encode, chunks)
     return AsvTable(features, torch.cat(parts), study.table.shape[1])
 
 
@@ -86,6 +92,7 @@ def masked_nucleotides(
     masking: Masking,
     options: DeviceOptions,
     device: torch.device,
+    strategy: Strategy | None = None,
 ) -> tuple[float, float]:
     """Loss (nats) and accuracy of hidden nucleotides, the same ones at each call.
 
@@ -96,17 +103,22 @@ def masked_nucleotides(
     hidden = np.where(masked, np.uint8(MASK), tokens)
     row, column = np.nonzero(masked)
     lengths = (tokens != PAD).sum(axis=1)
+    chunks = chunks_of(lengths, options.asv_chunk_size or CHUNK, row)
+    strategy = strategy or Strategy(device)
     loss = right = 0.0
     with torch.inference_mode(), autocast(options, device):
-        for chunk in chunks_of(lengths, options.asv_chunk_size or CHUNK, row):
+        for chunk, counts in strategy.mine(chunks):
             batch = _Hidden(row, column, device)
             part = torch.from_numpy(hidden[chunk.start : chunk.stop, : chunk.length])
             _, logits = encoder.nucleotides(part.to(device), chunk, batch)
+            if not counts:
+                continue
             here = slice(chunk.first_masked, chunk.last_masked)
             truth = tokens[row[here], column[here]].astype(np.int64) - 1
             truth = torch.from_numpy(truth).to(device)
             loss += float(nucleotide_loss(logits, truth)) * len(truth)
             right += float((logits.argmax(-1) == truth).sum())
+    loss, right = strategy.total(loss, right)
     return loss / max(len(row), 1), right / max(len(row), 1)
 
 

@@ -22,6 +22,7 @@ from aam_core.calibrate import (
 from aam_core.config import CATEGORICAL, REGRESSOR_DROPOUT, TrainConfig
 from aam_core.decoding import interval_half_widths
 from aam_core.device import choose_device, compile_layers
+from aam_core.distributed import Strategy
 from aam_core.errors import InputError
 from aam_core.fusion import MONITORED, check_heads
 from aam_core.inference import encode_table, outputs
@@ -37,6 +38,7 @@ from aam_core.inputs import (
     split_rows,
 )
 from aam_core.labels import Labels, fit_labels, without_new_classes
+from aam_core.launch import on_all_devices, start_strategy
 from aam_core.loading import load_encoder
 from aam_core.loop import Objective, fit
 from aam_core.losses import (
@@ -63,6 +65,7 @@ from aam_core.table import FeatureTable
 from aam_core.targets import read_target
 
 
+@on_all_devices
 def train(
     config: TrainConfig,
     output: Path,
@@ -118,9 +121,11 @@ def train(
     InputError
         If the input or an option is wrong; before training starts.
     """
-    log = Log(report)
-    check_empty(output, resume_from)
-    device = choose_device(config)
+    strategy = start_strategy(config, choose_device(config))
+    device = strategy.device
+    log = Log(strategy.told(report))
+    if strategy.main:
+        check_empty(output, resume_from)
     profile = MemoryProfile(device, config.memory_profile)
     if config.freeze_base and encoder is None:
         raise InputError(
@@ -163,7 +168,7 @@ def train(
         target=target.to_numpy(),
         categories=labels.categories_NK,
     )
-    keeper = StateKeeper(state, resume_from, identity)
+    keeper = StateKeeper(state, resume_from, identity, strategy)
     torch.manual_seed(config.seed)
     base = Encoder(arch) if encoder is None else load_encoder(encoder, arch)
     model = SequencePredictor(base, head_shape(config, labels), config.freeze_base)
@@ -171,11 +176,12 @@ def train(
     model.to(device)
     set_attention(model, config, device, log)
     session = TrainSession(config, model, inputs, labels, training, validation, device)
-    fit_to_memory(session, model, device, log)
+    fit_to_memory(session, model, device, log, strategy=strategy)
     config = session.config
     describe(model, inputs, training, validation, device, log, config)
     session.calibrate(new_base=encoder is None)
     compile_layers(model, config, device, log)
+    strategy.prepare(session, model)
     result = fit(
         profile.watch(session.objective()),
         session.batches(),
@@ -184,9 +190,10 @@ def train(
         report=log,
         tensorboard=tensorboard,
         keeper=keeper,
+        strategy=strategy,
     )
-    model.load_state_dict(result.best_state)
-    raw = session.raw_predictions()
+    strategy.load(model, result.best_state)
+    raw = strategy.inside(session.raw_predictions)
     labels = session.with_intervals(raw)
     log(f"Validation: {_sentence(session.metrics(raw))}.")
     description = describe_run(config, base, inputs, training, validation, result)
@@ -199,7 +206,8 @@ def train(
         "categories": labels.categories and labels.categories.to_dict(),
         "report": log.lines,
     }
-    checkpoint.save(output, description, result.best_state, result.history)
+    if strategy.main:
+        checkpoint.save(output, description, result.best_state, result.history)
     if result.completed:
         keeper.remove()
     groups = session.groups(validation)
@@ -270,6 +278,7 @@ class TrainSession:
         self.training = training
         self.validation = validation
         self.device = device
+        self.strategy = Strategy(device)
         self.scale = inputs.scale(training)
         weights = labels.class_weights
         weights = None if weights is None else torch.from_numpy(weights).to(device)
@@ -333,7 +342,7 @@ class TrainSession:
     def losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Total loss of a batch and its parts."""
         asv_UD = None if self.table is None else self.table(batch)
-        out = self.model(batch, asv_UD)
+        out = self.strategy.forward(self.model, batch, asv_UD)
         loss = self.loss_of(out["target"], batch.targets_ST, batch.rows)
         parts = {"target_loss": loss}
         parts |= self_supervised_losses(out, batch, self.config)
@@ -380,7 +389,12 @@ class TrainSession:
         """What the model returns, by batch, and the target averaged over passes."""
         model, config = self.model.eval(), self.config
         table = self.table or encode_table(
-            model.base, self.inputs.study, self.validation, config, self.device
+            model.base,
+            self.inputs.study,
+            self.validation,
+            config,
+            self.device,
+            self.strategy,
         )
         maker = self.maker(training=False)
 

@@ -1,0 +1,160 @@
+"""What the processes of test_distributed.py do, and how they are started."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from aam_core import fusion
+from aam_core.config import PretrainConfig, TrainConfig, resolve_architecture
+from aam_core.distributed import Processes, whole
+from aam_core.inputs import prepare_inputs
+from aam_core.labels import fit_labels
+from aam_core.loop import fit
+from aam_core.model import Encoder
+from aam_core.predictor import SequencePredictor
+from aam_core.pretrain import Session
+from aam_core.resume import StateKeeper
+from aam_core.targets import read_target
+from aam_core.train import TrainSession, head_shape
+from tests import generate
+
+CPU = torch.device("cpu")
+SMALL = {
+    "embedding_dim": 16,
+    "attention_heads": 2,
+    "attention_layers": 1,
+    "nucleotide_patch": 4,
+    "max_bp": 60,
+    "rarefy_depth": 100,
+    "dropout": 0.0,
+    "lr": 3e-3,
+    "epochs": 2,
+    "batch_size": 5,
+    "asv_chunk_size": 7,
+    "device": "cpu",
+}
+TRAINING = np.arange(11)  # batches of 5, 5 and 1 + 5 samples: see RowBatches
+VALIDATION = np.arange(11, 17)
+
+
+def quiet(line):
+    pass
+
+
+def config_of(task, strategy="none", **more):
+    options = SMALL | {"strategy": strategy} | more
+    if task == "pretrain":
+        return PretrainConfig(count_prediction=True, **options)
+    return TrainConfig(
+        metadata_column=("value",),
+        categorical_columns=("site",),
+        categorical_fusion="gmu",
+        dropout=0.0,
+        **{k: v for k, v in options.items() if k != "dropout"},
+    )
+
+
+def session_of(config):
+    """The session of a run on a small study; always the same one."""
+    fusion.UNKNOWN_RATE = 0.0  # a random choice, which processes make on their own
+    made = generate.study(samples=17)
+    inputs = prepare_inputs(
+        config,
+        table=made.table,
+        sequences=made.sequences,
+        phylogeny=made.phylogeny,
+        distances=None,
+        metric="unweighted",
+        max_bp=config.max_bp,
+        seed=0,
+        report=quiet,
+    )
+    torch.manual_seed(0)
+    model = Encoder(resolve_architecture(config))
+    if isinstance(config, PretrainConfig):
+        session = Session(config, model, inputs, TRAINING, VALIDATION, CPU)
+        session.calibrate()
+        return session, model
+    ids = inputs.study.table.sample_ids
+    target = read_target(made.metadata, ("value",), "regression", ids, quiet)
+    labels = fit_labels(config, made.metadata, target, TRAINING, quiet)
+    model = SequencePredictor(model, head_shape(config, labels))
+    session = TrainSession(config, model, inputs, labels, TRAINING, VALIDATION, CPU)
+    session.calibrate(new_base=True)
+    return session, model
+
+
+def step(session, model, rows):
+    """The parts of the loss of these samples, and all gradients."""
+    model.train()
+    model.zero_grad()
+    batch = session.batches().dataset[1, rows]
+    total, parts = session.losses(batch)
+    total.backward()
+    named = dict(model.named_parameters())
+    gradients = {n: whole(p.grad) for n, p in named.items() if p.grad is not None}
+    parts = {n: float(v) for n, v in parts.items()}
+    return {"total": float(total), "parts": parts, "gradients": gradients}
+
+
+def run(session, model, strategy=None, folder=None, resume=None):
+    """A whole run; its history and best weights."""
+    keeper = StateKeeper(folder, resume, strategy=strategy)
+    result = fit(
+        session.objective(),
+        session.batches(),
+        session.config,
+        CPU,
+        report=quiet,
+        keeper=keeper,
+        strategy=strategy,
+    )
+    return {"history": result.history, "state": result.best_state}
+
+
+def steps(task, strategy, number):
+    """Steps on a full batch, and on fewer samples than there are processes."""
+    config = config_of(task, strategy)
+    session, model = session_of(config)
+    if number:
+        Processes(config, CPU).prepare(session, model)
+    return [step(session, model, rows) for rows in (TRAINING[:5], TRAINING[:2])]
+
+
+def fitted(task, strategy, number):
+    """A run of two epochs."""
+    config = config_of(task, strategy)
+    session, model = session_of(config)
+    shared = None
+    if number:
+        shared = Processes(config, CPU)
+        shared.prepare(session, model)
+    return run(session, model, shared)
+
+
+def work(rank, number, folder, jobs, nodes=1):
+    """One of `number` processes: does jobs, and the first one keeps their results."""
+    torch.set_num_threads(1)
+    os.environ["LOCAL_WORLD_SIZE"] = str(number // nodes)
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{folder}/store",
+        rank=rank,
+        world_size=number,
+    )
+    found = {}
+    for name, job, *args in jobs:
+        found[name] = job(*args, number)
+    if rank == 0:
+        torch.save(found, Path(folder) / "found.pt")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def in_processes(number, folder, jobs, nodes=1):
+    """What `jobs` return in that many processes."""
+    torch.multiprocessing.spawn(work, (number, str(folder), jobs, nodes), number)
+    return torch.load(Path(folder) / "found.pt", weights_only=True)
