@@ -101,7 +101,7 @@ def start_strategy(config: Any, device: Any) -> Any:
     """
     import torch
 
-    from aam_core.distributed import DataParallel, Processes, Strategy
+    from aam_core.distributed import DataParallel, Strategy
 
     world = int(os.environ.get(LAUNCHED, 1))
     if world > 1 and config.strategy not in PROCESSES:
@@ -118,9 +118,9 @@ def start_strategy(config: Any, device: Any) -> Any:
         number = min(number, config.devices or number)
         if number < 2 or config.devices > number:
             raise InputError(
-                "strategy data-parallel needs several GPUs; to be used there are "
-                f"{number} of {config.devices or 'all'}. Leave strategy out, or choose "
-                "another."
+                "strategy data-parallel needs several GPUs "
+                f"(devices is {config.devices}, and {number} can be used): leave "
+                "strategy out, or choose another."
             )
         return DataParallel(config, [torch.device("cuda", n) for n in range(number)])
     if (
@@ -129,6 +129,8 @@ def start_strategy(config: Any, device: Any) -> Any:
         or (config.strategy == "auto" and world == 1)
     ):
         return Strategy(device)
+    from aam_core.processes import Processes
+
     return Processes(config, _join(device))
 
 

@@ -26,7 +26,6 @@ from aam_core.distributed import Strategy, placed, whole
 from aam_core.errors import InputError, some
 from aam_core.inputs import Inputs
 from aam_core.options import Options
-from aam_core.shards import load_shards, save_shards
 
 SCHEMA = 1
 SHARDS = "shards-"  #: and the epoch: a folder with the tensors of all processes
@@ -130,6 +129,8 @@ class StateKeeper:
         if state is None:
             return Progress()
         if state.get("shards"):
+            from aam_core.shards import load_shards  # slow to import
+
             groups = state["stepper"]["optimizer"]["param_groups"]
             folder = self.resume_from / state["shards"]
             load_shards(folder, model, stepper.optimizer, groups)
@@ -152,6 +153,8 @@ class StateKeeper:
         if self.strategy.main:
             self.folder.mkdir(parents=True, exist_ok=True)
         if self.strategy.sharded:
+            from aam_core.shards import save_shards  # slow to import
+
             self.strategy.barrier()
             state["shards"] = f"{SHARDS}{progress.epoch}"
             save_shards(self.folder / state["shards"], model, stepper.optimizer)

@@ -1,6 +1,9 @@
 """What the processes of test_distributed.py do, and how they are started."""
 
+import contextlib
 import os
+import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +12,16 @@ import torch.distributed as dist
 
 from aam_core import fusion
 from aam_core.config import PretrainConfig, TrainConfig, resolve_architecture
-from aam_core.distributed import Processes, whole
+from aam_core.distributed import Strategy, whole
+from aam_core.errors import InputError
 from aam_core.inputs import prepare_inputs
 from aam_core.labels import fit_labels
+from aam_core.launch import rank
 from aam_core.loop import fit
 from aam_core.model import Encoder
 from aam_core.predictor import SequencePredictor
 from aam_core.pretrain import Session
+from aam_core.processes import Processes
 from aam_core.resume import StateKeeper
 from aam_core.targets import read_target
 from aam_core.train import TrainSession, head_shape
@@ -33,11 +39,11 @@ SMALL = {
     "lr": 3e-3,
     "epochs": 2,
     "batch_size": 5,
-    "asv_chunk_size": 7,
+    "asv_chunk_size": 9,  # 5 chunks of validation, which 2 or 3 processes share
     "device": "cpu",
 }
-TRAINING = np.arange(11)  # batches of 5, 5 and 1 + 5 samples: see RowBatches
-VALIDATION = np.arange(11, 17)
+TRAINING = np.arange(12)  # batches of 5, 5 and 2 samples
+VALIDATION = np.arange(12, 17)
 
 
 def quiet(line):
@@ -52,8 +58,7 @@ def config_of(task, strategy="none", **more):
         metadata_column=("value",),
         categorical_columns=("site",),
         categorical_fusion="gmu",
-        dropout=0.0,
-        **{k: v for k, v in options.items() if k != "dropout"},
+        **options,
     )
 
 
@@ -96,8 +101,8 @@ def step(session, model, rows):
     total.backward()
     named = dict(model.named_parameters())
     gradients = {n: whole(p.grad) for n, p in named.items() if p.grad is not None}
-    parts = {n: float(v) for n, v in parts.items()}
-    return {"total": float(total), "parts": parts, "gradients": gradients}
+    parts = {n: float(v.detach()) for n, v in parts.items()}
+    return {"total": float(total.detach()), "parts": parts, "gradients": gradients}
 
 
 def run(session, model, strategy=None, folder=None, resume=None):
@@ -112,43 +117,90 @@ def run(session, model, strategy=None, folder=None, resume=None):
         keeper=keeper,
         strategy=strategy,
     )
-    return {"history": result.history, "state": result.best_state}
+    return {
+        "history": result.history,
+        "state": result.best_state,
+        "completed": result.completed,
+    }
+
+
+def shared_session(task, number, strategy="none", **more):
+    """A session, its model, and the strategy; of this process alone if number is 0."""
+    config = config_of(task, strategy, **more)
+    session, model = session_of(config)
+    shared = Processes(config, CPU) if number else Strategy(CPU)
+    shared.prepare(session, model)
+    return session, model, shared
 
 
 def steps(task, strategy, number):
     """Steps on a full batch, and on fewer samples than there are processes."""
-    config = config_of(task, strategy)
-    session, model = session_of(config)
-    if number:
-        Processes(config, CPU).prepare(session, model)
+    session, model, _ = shared_session(task, number, strategy)
     return [step(session, model, rows) for rows in (TRAINING[:5], TRAINING[:2])]
 
 
-def fitted(task, strategy, number):
-    """A run of two epochs."""
-    config = config_of(task, strategy)
-    session, model = session_of(config)
-    shared = None
-    if number:
-        shared = Processes(config, CPU)
-        shared.prepare(session, model)
+def fitted(task, options, number):
+    """A run from start to end."""
+    session, model, shared = shared_session(task, number, **options)
     return run(session, model, shared)
 
 
-def work(rank, number, folder, jobs, nodes=1):
+class Killed(Exception):
+    pass
+
+
+def interrupted(options, folder, number):
+    """A run that is killed in its second validation; its state is in the folder."""
+    session, model, shared = shared_session("pretrain", number, **options)
+    validate, calls = session.validate, []
+
+    def killed():
+        calls.append(1)
+        if len(calls) == 2:
+            raise Killed
+        return validate()
+
+    session.validate = killed
+    with contextlib.suppress(Killed):
+        run(session, model, shared, Path(folder))
+    return {"calls": len(calls)}
+
+
+def resumed(options, folder, number):
+    """The rest of that run."""
+    session, model, shared = shared_session("pretrain", number, **options)
+    torch.manual_seed(99)  # another process has drawn other numbers
+    return run(session, model, shared, resume=Path(folder))
+
+
+def stopped(number):
+    """A run in which the last process alone gets SIGTERM, after its first epoch."""
+    session, model, shared = shared_session("pretrain", number, "ddp", epochs=50)
+    validate = session.validate
+
+    def signalled():
+        if shared.rank == number - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return validate()
+
+    session.validate = signalled
+    return run(session, model, shared)
+
+
+def work(place, number, folder, jobs, nodes=1):
     """One of `number` processes: does jobs, and the first one keeps their results."""
     torch.set_num_threads(1)
     os.environ["LOCAL_WORLD_SIZE"] = str(number // nodes)
     dist.init_process_group(
         "gloo",
         init_method=f"file://{folder}/store",
-        rank=rank,
+        rank=place,
         world_size=number,
     )
     found = {}
     for name, job, *args in jobs:
         found[name] = job(*args, number)
-    if rank == 0:
+    if place == 0:
         torch.save(found, Path(folder) / "found.pt")
     dist.barrier()
     dist.destroy_process_group()
@@ -158,3 +210,15 @@ def in_processes(number, folder, jobs, nodes=1):
     """What `jobs` return in that many processes."""
     torch.multiprocessing.spawn(work, (number, str(folder), jobs, nodes), number)
     return torch.load(Path(folder) / "found.pt", weights_only=True)
+
+
+def doomed(config, output, report, victim):
+    """A process of `launch` that is killed, or finds an error; the others wait."""
+    report(f"process {rank()} is there")
+    if rank() == victim and output == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if rank() == victim and output == "refused":
+        raise InputError("this cannot be")
+    if rank() == victim and output == "broken":
+        raise KeyError("of a mistake")
+    time.sleep(600)
