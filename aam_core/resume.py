@@ -155,8 +155,7 @@ class StateKeeper:
         if self.strategy.sharded:
             from aam_core.shards import save_shards  # slow to import
 
-            self.strategy.barrier()
-            state["shards"] = f"{SHARDS}{progress.epoch}"
+            state["shards"] = self.strategy.same(self._new_name(progress.epoch))
             save_shards(self.folder / state["shards"], model, stepper.optimizer)
             groups = state["stepper"]["optimizer"]["param_groups"]
             state["stepper"]["optimizer"] = {"param_groups": groups}
@@ -166,6 +165,13 @@ class StateKeeper:
         if self.strategy.main:
             self._replace(state)
         self.strategy.barrier()
+
+    def _new_name(self, epoch: int) -> str:
+        """A folder that is not there, so that a crash leaves the one before."""
+        name = f"{SHARDS}{epoch}"
+        while (self.folder / name).exists():
+            name += "-again"
+        return name
 
     def _weights(self, model: nn.Module, progress: Progress) -> dict[str, Tensor]:
         if progress.epoch and progress.epoch == progress.best_epoch:

@@ -5,6 +5,7 @@ of processes, also one. What is a parameter's own is named by the parameter's nu
 the optimiser, as in the optimiser's `state_dict`.
 """
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,10 @@ def load_shards(
     moments = _empty_moments(folder, optimizer)
     for number, values in moments.items():
         state |= {f"optimizer.{number}.{name}": v for name, v in values.items()}
-    dcp.load(state, storage_reader=FileSystemReader(folder), no_dist=_alone())
+    with warnings.catch_warnings():
+        # that a single process is taken for one
+        warnings.filterwarnings("ignore", "torch.distributed is disabled")
+        dcp.load(state, storage_reader=FileSystemReader(folder), no_dist=_alone())
     optimizer.load_state_dict({"state": moments, "param_groups": groups})
 
 
