@@ -309,7 +309,10 @@ class _Heard:
                 os.kill(pid, number)
 
     def error(self, raised: BaseException) -> Exception:
-        """Why the processes failed."""
+        """Why the processes failed; the others fail too when one has ended."""
+        refused = [text for kind, _, text in self.errors if kind == "input"]
+        if refused:
+            return InputError(refused[0])
         killed = _killed(raised)
         if killed:
             return RuntimeError(
@@ -317,9 +320,7 @@ class _Heard:
                 "that memory ran out: lower batch_size or token_limit, or choose fewer "
                 "devices."
             )
-        for kind, number, text in self.errors:
-            if kind == "input":
-                return InputError(text)
+        for _, number, text in self.errors:
             return RuntimeError(f"Process {number} of the run failed:\n{text}")
         return RuntimeError(f"The processes of the run failed: {raised}")
 

@@ -15,6 +15,7 @@ DDP take, is dL/dθ. No factor is left, however often a step gathers.
 """
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -138,9 +139,11 @@ class Processes(Strategy):
             "offload_policy": CPUOffloadPolicy() if offload else OffloadPolicy(),
         }
         # Layers only: the rest is small, and the bias of a head needs its digits.
-        # What is computed in which precision is up to autocast, as on one device.
+        # What is computed in which precision is up to autocast, as on one device; that
+        # of a CPU does not normalise by weights in bf16.
+        dtype = PRECISIONS.get(self.config.mixed_precision)
         precision = MixedPrecisionPolicy(
-            param_dtype=PRECISIONS.get(self.config.mixed_precision),
+            param_dtype=dtype if self.device.type == "cuda" else None,
             reduce_dtype=torch.float32,
             cast_forward_inputs=False,
         )
@@ -160,6 +163,8 @@ class Processes(Strategy):
         return init_device_mesh(kind, shape, mesh_dim_names=names)
 
     def _replicate(self, root: Root, session: Any) -> nn.Module:
+        # of a parameter with a dimension of 1; it costs nothing
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view")
         unread = without_gradient(session, root.model)
         unread += [name for name, _ in root.model.named_buffers()]  # never change
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(

@@ -129,6 +129,7 @@ def shared_session(task, number, strategy="none", **more):
     config = config_of(task, strategy, **more)
     session, model = session_of(config)
     shared = Processes(config, CPU) if number else Strategy(CPU)
+    model.set_checkpointing(bool(config.gradient_checkpointing))
     shared.prepare(session, model)
     return session, model, shared
 

@@ -40,6 +40,11 @@ BOTH = ("ddp", "fsdp")
 WHOLE = {"strategy": "ddp", "epochs": 3}
 PARTS = {"strategy": "fsdp", "epochs": 3, "fsdp_sharded_checkpoint": True}
 AGAIN = {"strategy": "fsdp", "epochs": 3}
+ROUNDED = {
+    "mixed_precision": "bf16",
+    "gradient_accumulation_steps": 2,
+    "gradient_checkpointing": True,
+}
 #: Of keys on attention, of all positions on distances. Their gradient is rounding,
 #: which Adam makes large.
 WITHOUT_EFFECT = ("kv.bias", "distance_head.bias", "pool.norm.bias")
@@ -58,6 +63,7 @@ def two(tmp_path_factory, folder):
     jobs += [
         ("fit train", fitted, "train", {"strategy": "ddp"}),
         ("fit pretrain", fitted, "pretrain", {"strategy": "fsdp"}),
+        ("rounded", fitted, "pretrain", {"strategy": "fsdp", **ROUNDED}),
         ("killed whole", interrupted, WHOLE, str(folder / "whole")),
         ("killed parts", interrupted, PARTS, str(folder / "parts")),
         ("killed noisy", interrupted, NOISY, str(folder / "noisy")),
@@ -129,6 +135,14 @@ def test_a_run_of_two_processes_is_that_of_one(two, task):
     same_run(fitted(task, {}, 0), two[f"fit {task}"])
 
 
+def test_precision_accumulation_and_checkpointing_are_those_of_one(two):
+    one = fitted("pretrain", ROUNDED, 0)
+    for a, b in zip(one["history"], two["rounded"]["history"], strict=True):
+        assert b["train_total_loss"] == pytest.approx(a["train_total_loss"], abs=0.02)
+        assert b["val_loss"] == pytest.approx(a["val_loss"], abs=0.02)
+        assert b["lr"] == a["lr"]
+
+
 def test_a_run_goes_on_in_another_number_of_processes(two, three, straight, folder):
     assert two["killed whole"]["calls"] == two["killed parts"]["calls"] == 2
     assert [p.name for p in sorted((folder / "parts").iterdir())] == [
@@ -142,10 +156,10 @@ def test_a_run_goes_on_in_another_number_of_processes(two, three, straight, fold
         same_run(straight, resumed({"epochs": 3}, folder / state, 0))
 
 
-def test_a_run_of_one_process_goes_on_in_two(straight, tmp_path):
+def test_a_run_of_one_process_goes_on_in_two_nodes(straight, tmp_path):
     interrupted({"epochs": 3}, tmp_path / "last", 0)
     jobs = [("resumed", resumed, AGAIN, str(tmp_path / "last"))]
-    same_run(straight, in_processes(2, tmp_path, jobs)["resumed"])
+    same_run(straight, in_processes(2, tmp_path, jobs, nodes=2)["resumed"])
 
 
 def test_resumed_processes_draw_the_same_dropout(two):
