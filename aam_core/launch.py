@@ -326,13 +326,11 @@ class _Heard:
 
 
 def _killed(raised: BaseException) -> str | None:
-    """Which process was ended by a signal, if that was first."""
-    failures = getattr(raised, "failures", {}).values()
-    for failure in sorted(failures, key=lambda f: f.timestamp):
-        if failure.exitcode < 0:
+    """Which process was killed; by SIGTERM the launcher itself ends the others."""
+    for failure in getattr(raised, "failures", {}).values():
+        if failure.exitcode < 0 and failure.exitcode != -signal.SIGTERM:
             name = signal.Signals(-failure.exitcode).name
             return f"Process {failure.local_rank} of the run was killed ({name})"
-        return None
     return None
 
 
