@@ -14,9 +14,15 @@ import aam_core
 from aam_core.config import COMMANDS
 from aam_core.errors import InputError
 from aam_core.guides import COVARIATES
+from aam_core.launch import rank
 from aam_core.options import OptionSpec, option_specs
 from aam_core.run_folder import BEST, LAST, messages, run_folder, state_folder
-from aam_core.spellings import older_spellings, translated
+from aam_core.spellings import (
+    older_spellings,
+    short_strategies,
+    strategy_of,
+    translated,
+)
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -99,11 +105,15 @@ def make_config(command: str, given: dict[str, Any], **more: Any) -> Any:
 
 @contextlib.contextmanager
 def clear_errors() -> Iterator[None]:
-    """Show an `InputError` as one message, without a traceback."""
+    """Show an `InputError` as one message, without a traceback.
+
+    Processes of torchrun mostly find the same error; the others say who they are.
+    """
     try:
         yield
     except InputError as error:
-        raise click.ClickException(str(error)) from None
+        who = f"(process {rank()}) " * bool(rank())
+        raise click.ClickException(f"{who}{error}") from None
 
 
 def table_options(function: Callable) -> Callable:
@@ -169,6 +179,7 @@ def main() -> None:
 
 
 @main.command(cls=Topical)
+@short_strategies
 @table_options
 @distance_options
 @click.option("--metadata", type=FILE, help="Sample metadata, for --group-column.")
@@ -180,6 +191,7 @@ def pretrain(
 ) -> None:
     """Learn an encoder from samples without labels."""
     with clear_errors():
+        given |= strategy_of(given)
         config = make_config("pretrain", given)
         earlier = state_folder(given["resume_from"])
         with run_folder(given["output_dir"], given["overwrite"], earlier) as folder:
@@ -199,6 +211,7 @@ def pretrain(
 
 
 @main.command(cls=Topical)
+@short_strategies
 @older_spellings
 @table_options
 @click.option("--metadata", required=True, type=FILE, help="Sample metadata (TSV).")
@@ -219,6 +232,7 @@ def train(table: Path, sequences: Path | None, metadata: Path, **given: Any) -> 
     """Learn to predict a column of the sample metadata."""
     with clear_errors():
         given |= translated(given, lambda text: click.echo(text, err=True))
+        given |= strategy_of(given)
         config = make_config("train", given, task=task_of(given))
         earlier = state_folder(given["resume_from"])
         with run_folder(given["output_dir"], given["overwrite"], earlier) as folder:
@@ -235,7 +249,8 @@ def train(table: Path, sequences: Path | None, metadata: Path, **given: Any) -> 
                 resume_from=earlier,
             )
             write_lists(folder)
-            predictions.to_csv(folder / "val_predictions.tsv", sep="\t")
+            if not rank():
+                predictions.to_csv(folder / "val_predictions.tsv", sep="\t")
 
 
 @main.command(cls=Topical)
@@ -379,7 +394,9 @@ def check_new(paths: list[Path | None], overwrite: bool) -> None:
 
 
 def write_lists(folder: Path) -> None:
-    """Write the split and the history beside the model."""
+    """Write the split and the history beside the model, from one process."""
+    if rank():
+        return
     from aam_core.checkpoint import HISTORY, read_config
 
     split = read_config(folder / BEST)["split"]

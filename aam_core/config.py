@@ -28,6 +28,7 @@ from aam_core.config_model import (
     ModelOptions,
     resolve_architecture,
 )
+from aam_core.config_parallel import ParallelOptions
 from aam_core.config_target import (
     METRICS,
     TARGET_LOSSES,
@@ -69,6 +70,7 @@ __all__ = [
     "ModelOptions",
     "OptimiserOptions",
     "OutputOptions",
+    "ParallelOptions",
     "PassOptions",
     "PredictConfig",
     "PretrainConfig",
@@ -390,6 +392,7 @@ class ForestOptions(Options):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PretrainConfig(
+    ParallelOptions,
     MemoryOptions,
     DeviceOptions,
     OptimiserOptions,
@@ -403,6 +406,7 @@ class PretrainConfig(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig(
+    ParallelOptions,
     MemoryOptions,
     CacheOptions,
     DeviceOptions,

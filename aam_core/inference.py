@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from aam_core.batches import (
     Batch,
     BatchMaker,
+    Chunk,
     Masking,
     RowBatches,
     chunks_of,
@@ -22,6 +23,7 @@ from aam_core.batches import (
 from aam_core.cache import Room
 from aam_core.config import DeviceOptions
 from aam_core.device import autocast
+from aam_core.distributed import Strategy
 from aam_core.losses import nucleotide_loss
 from aam_core.model import Encoder
 from aam_core.sequences import MASK, PAD
@@ -73,7 +75,9 @@ def encode_table(
     rows: np.ndarray,
     options: DeviceOptions,
     device: torch.device,
+    *,
     room: Room | None = None,
+    strategy: Strategy | None = None,
 ) -> AsvTable:
     """Encode each ASV of the given samples once.
 
@@ -91,6 +95,8 @@ def encode_table(
         Where the encoder is.
     room : Room, optional
         Where the embeddings are kept; in memory if not given.
+    strategy : Strategy, optional
+        Of processes that share the work.
 
     Returns
     -------
@@ -101,10 +107,14 @@ def encode_table(
     room = room or Room(sys.maxsize, device)
     width = encoder.arch.embedding_dim
     vectors_FD = room.tensor(len(features), width, torch.float32)
+
+    def encode(chunk: Chunk) -> Tensor:
+        part = torch.from_numpy(tokens[chunk.start : chunk.stop, : chunk.length])
+        return encoder.nucleotides(part.to(device), chunk)[0].float()
+
     with torch.inference_mode(), autocast(options, device):
-        for chunk in chunks:
-            part = torch.from_numpy(tokens[chunk.start : chunk.stop, : chunk.length])
-            pooled, _ = encoder.nucleotides(part.to(device), chunk)
+        found = (strategy or Strategy(device)).map(encode, chunks)
+        for chunk, pooled in zip(chunks, found, strict=True):
             vectors_FD[chunk.start : chunk.stop] = pooled
     return AsvTable(features, vectors_FD, study.table.shape[1], device)
 
@@ -116,6 +126,7 @@ def masked_nucleotides(
     masking: Masking,
     options: DeviceOptions,
     device: torch.device,
+    strategy: Strategy | None = None,
 ) -> tuple[float, float]:
     """Loss (nats) and accuracy of hidden nucleotides, the same ones at each call.
 
@@ -126,17 +137,21 @@ def masked_nucleotides(
     masked = mask_nucleotides(tokens, masking, np.random.default_rng(0))
     hidden = np.where(masked, np.uint8(MASK), tokens)
     row, column = np.nonzero(masked)
+    strategy = strategy or Strategy(device)
     loss = right = 0.0
     with torch.inference_mode(), autocast(options, device):
-        for chunk in chunks_of(lengths, size, row):
+        for chunk, counts in strategy.mine(chunks_of(lengths, size, row)):
             batch = _Hidden(row, column, device)
             part = torch.from_numpy(hidden[chunk.start : chunk.stop, : chunk.length])
             _, logits = encoder.nucleotides(part.to(device), chunk, batch)
+            if not counts:
+                continue
             here = slice(chunk.first_masked, chunk.last_masked)
             truth = tokens[row[here], column[here]].astype(np.int64) - 1
             truth = torch.from_numpy(truth).to(device)
             loss += float(nucleotide_loss(logits, truth)) * len(truth)
             right += float((logits.argmax(-1) == truth).sum())
+    loss, right = strategy.total(loss, right)
     return loss / max(len(row), 1), right / max(len(row), 1)
 
 

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from aam_core.batches import Batch, start
 from aam_core.config import OptimiserOptions
 from aam_core.device import autocast
+from aam_core.distributed import Strategy
 from aam_core.errors import InputError
 from aam_core.fusion import is_covariate
 from aam_core.resume import Progress, StateKeeper, StopRequest
@@ -82,6 +83,7 @@ def fit(
     report: Callable[[str], None],
     tensorboard: Path | None = None,
     keeper: StateKeeper | None = None,
+    strategy: Strategy | None = None,
 ) -> Fit:
     """Train until the epochs are over or the validation score stops improving.
 
@@ -102,6 +104,8 @@ def fit(
     keeper : StateKeeper, optional
         Writes the state of training after each epoch, and brings back that of an
         interrupted run.
+    strategy : Strategy, optional
+        How devices share the work; without it there is one.
 
     Returns
     -------
@@ -113,16 +117,26 @@ def fit(
         If the warm-up is longer than the run, or the loss is not finite.
     """
     keeper = keeper or StateKeeper()
+    strategy = strategy or Strategy(device)
     stepper = Stepper(objective.model, batches, config, device)
     resumed = keeper.resumes
     progress = keeper.restore(objective.model, stepper)
     if resumed:
         report(f"The run goes on after epoch {progress.epoch} of {config.epochs}.")
-    writer = _writer(tensorboard, report, progress.epoch + 1)
-    with StopRequest(config.max_hours) as stop:
+    events = tensorboard if strategy.main else None
+    writer = _writer(events, report, progress.epoch + 1)
+    with strategy.stop(StopRequest(config.max_hours)) as stop:
         keeper.write(objective.model, stepper, progress)
         completed = _run_epochs(
-            objective, batches, stepper, progress, stop, keeper, writer, report
+            objective,
+            batches,
+            stepper,
+            progress,
+            stop,
+            keeper,
+            writer,
+            report,
+            strategy,
         )
     if writer is not None:
         writer.close()
@@ -146,6 +160,7 @@ def _run_epochs(
     keeper: StateKeeper,
     writer: Any,
     report: Callable[[str], None],
+    strategy: Strategy,
 ) -> bool:
     """Train from where `progress` is; False if `stop` ended it early."""
     config = stepper.config
@@ -161,14 +176,17 @@ def _run_epochs(
             return False
         batches.sampler.epoch = epoch
         row = {"epoch": epoch, "lr": stepper.lr}
-        row |= _train_epoch(objective, batches, stepper, epoch, config.epochs, stop)
+        row |= _train_epoch(
+            objective, batches, stepper, epoch, config.epochs, stop, strategy.main
+        )
         cut = stop.reason is not None
         if cut and progress.epoch:
             return False
-        row |= {name: float(v) for name, v in objective.validate().items()}
+        scores = strategy.same(strategy.inside(objective.validate))
+        row |= {name: float(v) for name, v in scores.items()}
         score = sign * row[objective.select]
         stepper.end_epoch(score)
-        progress.add(row, score, objective.model)
+        progress.add(row, score, objective.model, strategy.weights)
         _log(writer, row)
         if cut:
             return False  # a part of the first epoch is better than no model
@@ -325,10 +343,11 @@ def _train_epoch(
     epoch: int,
     epochs: int,
     stop: StopRequest,
+    shown: bool = True,
 ) -> dict[str, float]:
     """One pass over the training samples, or a part if `stop` asks to end.
 
-    Returns the mean of each loss.
+    Returns the mean of each loss. The progress is `shown` by one process only.
     """
     objective.model.train()
     labels = LABELS | objective.labels
@@ -341,6 +360,7 @@ def _train_epoch(
         unit="batch",
         mininterval=0.5 if sys.stderr.isatty() else 20,
         dynamic_ncols=True,
+        disable=not shown,
     )
     for number, batch in enumerate(bar, start=1):
         with autocast(stepper.config, stepper.device):

@@ -20,6 +20,7 @@ from aam_core.config import (
     MemoryOptions,
 )
 from aam_core.device import autocast
+from aam_core.distributed import Strategy
 from aam_core.errors import InputError
 from aam_core.model import MLP_RATIO
 from aam_core.sequences import VOCABULARY_SIZE
@@ -203,6 +204,7 @@ def fit_to_memory(
     device: torch.device,
     report: Callable[[str], None],
     gauge: Gauge | None = None,
+    strategy: Strategy | None = None,
 ) -> None:
     """Decide on gradient checkpointing and, if asked for, on the batch size.
 
@@ -221,6 +223,8 @@ def fit_to_memory(
         Takes sentences for the user.
     gauge : Gauge, optional
         Measures the memory; the GPU's own if there is one.
+    strategy : Strategy, optional
+        Of processes that share each batch.
 
     Raises
     ------
@@ -241,10 +245,12 @@ def fit_to_memory(
         return peak is not None and peak <= budget
 
     model.set_checkpointing(bool(config.gradient_checkpointing))
-    if config.gradient_checkpointing is None and not fits(config.batch_size):
+    strategy = strategy or Strategy(device)
+    part = -(-config.batch_size // strategy.world)
+    if config.gradient_checkpointing is None and strategy.any(not fits(part)):
         model.set_checkpointing(True)
         report(
-            f"A training step of {config.batch_size} samples does not fit into "
+            f"A training step of {part} samples does not fit into "
             f"{as_text(budget)}: gradient_checkpointing is on."
         )
     if not config.auto_batch_size:

@@ -107,7 +107,7 @@ def predict(
     )
     profile.mark("preparation")
     room = Room.of(config, device, report)
-    asvs = encode_table(network.base, study, every, config, device, room)
+    asvs = encode_table(network.base, study, every, config, device, room=room)
     profile.mark("encoding of ASVs")
 
     def of_batch(batch: Batch) -> dict[str, torch.Tensor]:

@@ -24,6 +24,7 @@ from aam_core.config import (
     resolve_architecture,
 )
 from aam_core.device import choose_device, compile_layers
+from aam_core.distributed import Strategy
 from aam_core.errors import InputError
 from aam_core.inference import AsvTable, encode_table, masked_nucleotides, outputs
 from aam_core.inputs import (
@@ -36,6 +37,7 @@ from aam_core.inputs import (
     prepare_inputs,
     split_rows,
 )
+from aam_core.launch import on_all_devices, start_strategy
 from aam_core.loading import architecture, load_encoder, read_kind
 from aam_core.loop import Fit, Objective, fit
 from aam_core.losses import (
@@ -56,6 +58,7 @@ HIDDEN_ABUNDANCES = 0.15
 BLOCK = 256
 
 
+@on_all_devices
 def pretrain(
     config: PretrainConfig,
     output: Path,
@@ -107,9 +110,11 @@ def pretrain(
     InputError
         If the input or an option is wrong; before training starts.
     """
-    log = Log(report)
-    check_empty(output, resume_from)
-    device = choose_device(config)
+    strategy = start_strategy(config, choose_device(config))
+    device = strategy.device
+    log = Log(strategy.told(report))
+    if strategy.main:
+        check_empty(output, resume_from)
     profile = MemoryProfile(device, config.memory_profile)
     if (phylogeny is None) == (distances is None):
         both = "both were" if phylogeny is not None else "neither was"
@@ -140,18 +145,19 @@ def pretrain(
         validation,
         encoder=None if encoder is None else encoder / checkpoint.WEIGHTS,
     )
-    keeper = StateKeeper(state, resume_from, identity)
+    keeper = StateKeeper(state, resume_from, identity, strategy)
     torch.manual_seed(config.seed)
     model = Encoder(arch) if encoder is None else load_encoder(encoder, arch)
     model.to(device)
     set_attention(model, config, device, log)
     session = Session(config, model, inputs, training, validation, device)
-    fit_to_memory(session, model, device, log)
+    fit_to_memory(session, model, device, log, strategy=strategy)
     config = session.config
     describe(model, inputs, training, validation, device, log, config)
     if encoder is None:
         session.calibrate()
     compile_layers(model, config, device, log)
+    strategy.prepare(session, model)
     result = fit(
         profile.watch(session.objective()),
         session.batches(),
@@ -160,11 +166,13 @@ def pretrain(
         report=log,
         tensorboard=tensorboard,
         keeper=keeper,
+        strategy=strategy,
     )
     description = describe_run(config, model, inputs, training, validation, result)
     description |= profile.tell(log)
     description |= {"kind": "encoder", "task": None, "report": log.lines}
-    checkpoint.save(output, description, result.best_state, result.history)
+    if strategy.main:
+        checkpoint.save(output, description, result.best_state, result.history)
     if result.completed:
         keeper.remove()
 
@@ -248,6 +256,7 @@ class Session:
         self.training = training
         self.validation = validation
         self.device = device
+        self.strategy = Strategy(device)
         self.masking = masking_of(config, encoder)
         self.scale = inputs.scale(training)
         if not (config.penalty or self.masking.ratio or self.masking.abundances):
@@ -297,7 +306,7 @@ class Session:
 
     def losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Total loss of a batch and its parts."""
-        out = self.encoder(batch)
+        out = self.strategy.forward(self.encoder, batch)
         parts = self_supervised_losses(out, batch, self.config)
         total = weighted_total(parts, self.config)
         if out["nucleotides"] is not None:
@@ -309,7 +318,12 @@ class Session:
         """Scores on the validation samples, the same task at each call."""
         config, encoder = self.config, self.encoder.eval()
         table = encode_table(
-            encoder, self.inputs.study, self.validation, config, self.device
+            encoder,
+            self.inputs.study,
+            self.validation,
+            config,
+            self.device,
+            strategy=self.strategy,
         )
         scores = {}
         if config.penalty:
@@ -322,6 +336,7 @@ class Session:
                 self.masking,
                 config,
                 self.device,
+                strategy=self.strategy,
             )
             scores |= {"val_nuc_loss": loss, "val_nuc_accuracy": accuracy}
         if self.masking.abundances:

@@ -6,11 +6,12 @@ numbers and texts only and is read without unpickling code.
 
 import math
 import os
+import shutil
 import signal
 import threading
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -21,13 +22,25 @@ import torch
 from torch import Tensor, nn
 
 from aam_core.checkpoint import STATE, find_state
+from aam_core.distributed import Strategy, placed, whole
 from aam_core.errors import InputError, some
 from aam_core.inputs import Inputs
 from aam_core.options import Options
 
 SCHEMA = 1
+SHARDS = "shards-"  #: and the epoch: a folder with the tensors of all processes
 #: Options that may differ when a run goes on: they do not change what is computed.
-FREE = ("device", "num_workers", "max_hours", "memory_profile", "cache_memory")
+FREE = (
+    "device",
+    "num_workers",
+    "max_hours",
+    "memory_profile",
+    "cache_memory",
+    "strategy",
+    "devices",
+    "fsdp_sharded_checkpoint",
+    "fsdp_cpu_offload",
+)
 #: Training samples whose distances are compared with those of the interrupted run.
 COMPARED = 8
 
@@ -47,20 +60,27 @@ class Progress:
         """Epochs since the best one."""
         return self.epoch - self.best_epoch
 
-    def add(self, row: dict[str, float], score: float, model: nn.Module) -> None:
+    def add(
+        self,
+        row: dict[str, float],
+        score: float,
+        model: nn.Module,
+        copy: Callable[[nn.Module], dict[str, Tensor]],
+    ) -> None:
         """Record an epoch; its weights are copied if it is the best one."""
         self.epoch = int(row["epoch"])
         self.history.append(row)
-        if score < self.best or not self.best_state:
+        if score < self.best or not self.best_epoch:
             self.best = math.inf if math.isnan(score) else score
             self.best_epoch = self.epoch
-            self.best_state = {
-                n: t.detach().cpu().clone() for n, t in model.state_dict().items()
-            }
+            self.best_state = copy(model)
 
 
 class StateKeeper:
     """Writes the state of a run, and brings back that of an interrupted one.
+
+    The state is the same, however many processes wrote it. With a strategy that is
+    `sharded` each of them writes its tensors to a folder beside the file.
 
     Parameters
     ----------
@@ -70,6 +90,8 @@ class StateKeeper:
         Folder of the state to go on from; it may be `folder`.
     identity : dict, optional
         Of `identity_of`: what has to be the same for a run to go on.
+    strategy : Strategy, optional
+        Of processes that share the run.
 
     Raises
     ------
@@ -82,9 +104,17 @@ class StateKeeper:
         folder: Path | None = None,
         resume_from: Path | None = None,
         identity: Mapping[str, Any] | None = None,
+        strategy: Strategy | None = None,
     ) -> None:
         self.folder = folder
         self.identity = dict(identity or {})
+        self.strategy = strategy or Strategy(torch.device("cpu"))
+        if self.strategy.sharded and folder is None:
+            raise InputError(
+                "fsdp_sharded_checkpoint has no effect where no training state is "
+                "written: leave it out, or use the command aam."
+            )
+        self.resume_from = resume_from
         self._earlier = None if resume_from is None else read_state(resume_from)
         if self._earlier is not None and identity is not None:
             check_same(self._earlier["identity"], self.identity)
@@ -99,42 +129,87 @@ class StateKeeper:
         state, self._earlier = self._earlier, None
         if state is None:
             return Progress()
-        model.load_state_dict(state["model"])
+        if state.get("shards"):
+            from aam_core.shards import load_shards  # slow to import
+
+            groups = state["stepper"]["optimizer"]["param_groups"]
+            folder = self.resume_from / state["shards"]
+            load_shards(folder, model, stepper.optimizer, groups)
+            state["stepper"]["optimizer"] = stepper.optimizer.state_dict()
+        else:
+            self.strategy.load(model, state["model"])
+            _share_moments(state["stepper"]["optimizer"], stepper.optimizer)
         stepper.load_state_dict(state["stepper"])
-        _set_random(state["random"])
+        _set_random_of(self.strategy, state)
         return Progress(**state["progress"])
 
     def write(self, model: nn.Module, stepper: Any, progress: Progress) -> None:
         """Replace the state in the folder; a crash leaves the one before."""
         if self.folder is None:
             return
-        weights = dict(model.state_dict())
+        state = {"schema": SCHEMA, "identity": self.identity}
+        state |= {"stepper": stepper.state_dict(), "progress": vars(progress)}
+        random = self.strategy.each(_random())
+        state |= {"random": random[0], "random_of_others": random[1:]}
+        if self.strategy.main:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        if self.strategy.sharded:
+            from aam_core.shards import save_shards  # slow to import
+
+            state["shards"] = self.strategy.same(self._new_name(progress.epoch))
+            save_shards(self.folder / state["shards"], model, stepper.optimizer)
+            groups = state["stepper"]["optimizer"]["param_groups"]
+            state["stepper"]["optimizer"] = {"param_groups": groups}
+        else:
+            state["model"] = self._weights(model, progress)
+            state["stepper"] = whole(state["stepper"], self.strategy.main)
+        if self.strategy.main:
+            self._replace(state)
+        self.strategy.barrier()
+
+    def _new_name(self, epoch: int) -> str:
+        """A folder that is not there, so that a crash leaves the one before."""
+        name = f"{SHARDS}{epoch}"
+        while (self.folder / name).exists():
+            name += "-again"
+        return name
+
+    def _weights(self, model: nn.Module, progress: Progress) -> dict[str, Tensor]:
         if progress.epoch and progress.epoch == progress.best_epoch:
-            weights = progress.best_state  # shared, so that they are written once
-        state = {
-            "schema": SCHEMA,
-            "identity": self.identity,
-            "model": weights,
-            "stepper": stepper.state_dict(),
-            "random": _random(),
-            "progress": vars(progress),
-        }
-        self.folder.mkdir(parents=True, exist_ok=True)
+            return progress.best_state  # shared, so that they are written once
+        return whole(dict(model.state_dict()), self.strategy.main)
+
+    def _replace(self, state: Mapping[str, Any]) -> None:
         part = self.folder / f"{STATE}.part"
         with open(part, "wb") as handle:
             torch.save(state, handle)
             handle.flush()
             os.fsync(handle.fileno())
         os.replace(part, self.folder / STATE)
+        for shards in self.folder.glob(f"{SHARDS}*"):
+            if shards.name != state.get("shards"):
+                shutil.rmtree(shards)
 
     def remove(self) -> None:
         """Delete the state: the run has ended, and its model is written."""
-        if self.folder is None or not self.folder.is_dir():
+        if self.folder is None or not self.folder.is_dir() or not self.strategy.main:
             return
         for name in (STATE, f"{STATE}.part"):
             (self.folder / name).unlink(missing_ok=True)
+        for shards in self.folder.glob(f"{SHARDS}*"):
+            shutil.rmtree(shards)
         if not any(self.folder.iterdir()):
             self.folder.rmdir()
+
+
+def _share_moments(state: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> None:
+    """Let the optimiser's tensors be shared as their parameters are."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for number, values in state["state"].items():
+        like = parameters[number].detach()
+        for name, value in values.items():
+            if isinstance(value, Tensor) and value.shape == like.shape and like.dim():
+                values[name] = placed(value, like)
 
 
 def read_state(folder: Path) -> dict[str, Any]:
@@ -315,3 +390,14 @@ def _set_random(states: Mapping[str, Any]) -> None:
         torch.cuda.set_rng_state_all(states["cuda"])
     if "mps" in states and torch.backends.mps.is_available():
         torch.mps.set_rng_state(states["mps"])
+
+
+def _set_random_of(strategy: Strategy, state: Mapping[str, Any]) -> None:
+    """Set this process's generators; new ones start from the main process's."""
+    states = [state["random"], *state.get("random_of_others", [])]
+    if strategy.world == len(states):
+        _set_random(states[strategy.rank])
+        return
+    _set_random(states[0])
+    if strategy.rank:
+        torch.manual_seed(torch.initial_seed() + strategy.rank)

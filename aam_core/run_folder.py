@@ -8,6 +8,7 @@ from pathlib import Path
 
 from aam_core.checkpoint import STATE, find_state
 from aam_core.errors import InputError
+from aam_core.launch import rank
 
 BEST = Path("checkpoints") / "best_model"
 LAST = Path("checkpoints") / "last"
@@ -29,8 +30,12 @@ def run_folder(
 
     It is empty, or that of the interrupted run that goes on. An earlier run is
     removed only when this one has ended well; a run that is refused leaves nothing
-    behind, one that is interrupted its training state.
+    behind, one that is interrupted its training state. Of several processes of
+    torchrun, the first one does all this.
     """
+    if rank():
+        yield folder
+        return
     if resume_from is not None and folder.resolve() in resume_from.resolve().parents:
         if overwrite:
             raise InputError(

@@ -1,4 +1,4 @@
-"""Older spellings of options of `aam train`, said again in today's words."""
+"""Other spellings of options of `aam`, said again in the words of its config."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -107,3 +107,57 @@ def _meaning(given: Mapping[str, Any], said: str) -> dict[str, Any]:
 def _words(value: Any) -> str:
     """A value, or the values of a list, as written on the line."""
     return value if isinstance(value, str) else ",".join(value)
+
+
+#: Flags that stand for a strategy.
+STRATEGIES = {"fsdp": "fsdp", "distributed": "ddp", "data_parallel": "data-parallel"}
+
+
+class Short(click.Option):
+    """A flag for one value of another option."""
+
+    topic = "Several devices"
+
+
+def short_strategies(function: Callable) -> Callable:
+    """Add the flags that `strategy_of` understands."""
+    flags = [
+        Short(
+            ["--" + name.replace("_", "-")],
+            is_flag=True,
+            help=f"Short for --strategy {strategy}.",
+        )
+        for name, strategy in STRATEGIES.items()
+    ]
+    flags.append(
+        Short(
+            ["--sync-batchnorm"],
+            is_flag=True,
+            help="Refused: this model has no batch normalisation.",
+        )
+    )
+    parameters = getattr(function, "__click_params__", [])
+    # click reads this list from its end, as decorators fill it
+    function.__click_params__ = parameters + flags[::-1]
+    return function
+
+
+def strategy_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The strategy that a flag stands for.
+
+    Raises
+    ------
+    InputError
+        If flags contradict each other or `--strategy`, or `--sync-batchnorm` is one.
+    """
+    if given["sync_batchnorm"]:
+        raise InputError(
+            "--sync-batchnorm has no effect: the model has no batch normalisation, its "
+            "layers normalise each position on its own. Leave it out."
+        )
+    chosen = {"--" + n.replace("_", "-"): s for n, s in STRATEGIES.items() if given[n]}
+    if given["strategy"] is not None:
+        chosen[f"--strategy {given['strategy']}"] = given["strategy"]
+    if len(set(chosen.values())) > 1:
+        raise InputError(f"{' and '.join(chosen)} contradict each other: choose one.")
+    return {"strategy": next(iter(chosen.values()), None)}

@@ -23,6 +23,7 @@ from aam_core.calibrate import (
 from aam_core.config import TrainConfig
 from aam_core.decoding import interval_half_widths
 from aam_core.device import choose_device, compile_layers
+from aam_core.distributed import Strategy
 from aam_core.errors import InputError
 from aam_core.frozen import SCORES, FrozenBase
 from aam_core.fusion import MONITORED, check_heads
@@ -38,6 +39,7 @@ from aam_core.inputs import (
     split_rows,
 )
 from aam_core.labels import Labels, fit_labels, without_new_classes
+from aam_core.launch import on_all_devices, start_strategy
 from aam_core.loading import load_encoder
 from aam_core.loop import Objective, fit
 from aam_core.losses import (
@@ -73,6 +75,7 @@ FUSION = (
 )
 
 
+@on_all_devices
 def train(
     config: TrainConfig,
     output: Path,
@@ -128,9 +131,11 @@ def train(
     InputError
         If the input or an option is wrong; before training starts.
     """
-    log = Log(report)
-    check_empty(output, resume_from)
-    device = choose_device(config)
+    strategy = start_strategy(config, choose_device(config))
+    device = strategy.device
+    log = Log(strategy.told(report))
+    if strategy.main:
+        check_empty(output, resume_from)
     profile = MemoryProfile(device, config.memory_profile)
     if config.freeze_base and encoder is None:
         raise InputError(
@@ -172,7 +177,7 @@ def train(
         target=target.to_numpy(),
         categories=labels.categories_NK,
     )
-    keeper = StateKeeper(state, resume_from, identity)
+    keeper = StateKeeper(state, resume_from, identity, strategy)
     torch.manual_seed(config.seed)
     base = Encoder(arch) if encoder is None else load_encoder(encoder, arch)
     model = SequencePredictor(base, head_shape(config, labels), config.freeze_base)
@@ -182,11 +187,12 @@ def train(
     session = TrainSession(
         config, model, inputs, labels, training, validation, device, log
     )
-    fit_to_memory(session, model, device, log)
+    fit_to_memory(session, model, device, log, strategy=strategy)
     config = session.config
     describe(model, inputs, training, validation, device, log, config)
     session.calibrate(new_base=encoder is None)
     compile_layers(model, config, device, log)
+    strategy.prepare(session, model)
     result = fit(
         profile.watch(session.objective()),
         session.batches(),
@@ -195,9 +201,10 @@ def train(
         report=log,
         tensorboard=tensorboard,
         keeper=keeper,
+        strategy=strategy,
     )
-    model.load_state_dict(result.best_state)
-    raw = session.raw_predictions()
+    strategy.load(model, result.best_state)
+    raw = strategy.inside(session.raw_predictions)
     labels = session.with_intervals(raw)
     log(f"Validation: {_sentence(session.metrics(raw))}.")
     description = describe_run(config, base, inputs, training, validation, result)
@@ -210,7 +217,8 @@ def train(
         "categories": labels.categories and labels.categories.to_dict(),
         "report": log.lines,
     }
-    checkpoint.save(output, description, result.best_state, result.history)
+    if strategy.main:
+        checkpoint.save(output, description, result.best_state, result.history)
     if result.completed:
         keeper.remove()
     groups = session.groups(validation)
@@ -282,6 +290,7 @@ class TrainSession:
         self.training = training
         self.validation = validation
         self.device = device
+        self.strategy = Strategy(device)
         self.scale = inputs.scale(training)
         weights = labels.class_weights
         weights = None if weights is None else torch.from_numpy(weights).to(device)
@@ -294,7 +303,7 @@ class TrainSession:
         base, config, device = self.model.base, self.config, self.device
         every = np.concatenate([self.training, self.validation])
         room = Room.of(config, device, report)
-        table = encode_table(base, self.inputs.study, every, config, device, room)
+        table = encode_table(base, self.inputs.study, every, config, device, room=room)
         maker = self.maker(training=False)
         return FrozenBase(base, table, maker, every, room, config, device)
 
@@ -303,7 +312,14 @@ class TrainSession:
         if self.frozen is not None:
             return self.frozen
         base = self.model.base
-        table = encode_table(base, self.inputs.study, rows, self.config, self.device)
+        table = encode_table(
+            base,
+            self.inputs.study,
+            rows,
+            self.config,
+            self.device,
+            strategy=self.strategy,
+        )
         return lambda batch: base(batch, table(batch))
 
     def calibrate(self, new_base: bool) -> None:
@@ -357,8 +373,10 @@ class TrainSession:
 
     def losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Total loss of a batch and its parts."""
-        base = None if self.frozen is None else self.frozen(batch)
-        out = self.model(batch, base=base)
+        if self.frozen is None:
+            out = self.strategy.forward(self.model, batch)
+        else:
+            out = self.model(batch, base=self.frozen(batch))
         loss = self.loss_of(out["target"], batch.targets_ST, batch.rows)
         parts = {"target_loss": loss}
         parts |= self_supervised_losses(out, batch, self.config)

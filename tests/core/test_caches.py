@@ -125,7 +125,7 @@ def frozen_base(encoder, study, maker, limit=10**9, batch_size=5):
     rows = np.arange(len(study.depths))
     options = DeviceOptions(device="cpu", batch_size=batch_size)
     room = Room(limit, CPU, silent)
-    table = encode_table(encoder, study, rows, options, CPU, room)
+    table = encode_table(encoder, study, rows, options, CPU, room=room)
     return FrozenBase(encoder, table, maker, rows, room, options, CPU)
 
 

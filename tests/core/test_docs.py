@@ -1,4 +1,5 @@
 import importlib.util
+import re
 import subprocess
 from pathlib import Path
 
@@ -24,8 +25,9 @@ def test_job_scripts(script, tmp_path):
     """They parse, and what they pass to `aam` is accepted."""
     subprocess.run(["bash", "-n", script], check=True)
     text = script.read_text().replace("\\\n", " ")
-    line = next(x for x in text.splitlines() if x.startswith("srun aam "))
-    command, *words = line.removeprefix("srun aam ").split()
+    line = next(x for x in text.splitlines() if x.startswith("srun "))
+    command, *words = re.split("srun aam | -m aam_core ", line)[1].split()
+    words = [word for word in words if word != '"${resume[@]}"']
     (tmp_path / "file").write_text("")
     paths = {"--pretrained-encoder": tmp_path, "--output-dir": tmp_path / "new"}
     words = [

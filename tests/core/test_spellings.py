@@ -3,7 +3,7 @@
 import pytest
 
 from aam_core.errors import InputError
-from aam_core.spellings import translated
+from aam_core.spellings import strategy_of, translated
 
 NOTHING = dict.fromkeys(
     ("normalize_targets", "log_transform_targets", "normalize_targets_by")
@@ -84,3 +84,35 @@ def test_nothing_older():
 def test_contradictions(given, match):
     with pytest.raises(InputError, match=match):
         translated(NOTHING | given, lambda line: None)
+
+
+PLAIN = dict.fromkeys(("fsdp", "distributed", "data_parallel", "sync_batchnorm"), False)
+PLAIN |= {"strategy": None}
+
+
+@pytest.mark.parametrize(
+    ("given", "strategy"),
+    [
+        ({}, None),
+        ({"fsdp": True}, "fsdp"),
+        ({"distributed": True}, "ddp"),
+        ({"data_parallel": True}, "data-parallel"),
+        ({"distributed": True, "strategy": "ddp"}, "ddp"),
+        ({"strategy": "auto"}, "auto"),
+    ],
+)
+def test_flags_of_strategies(given, strategy):
+    assert strategy_of(PLAIN | given) == {"strategy": strategy}
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        ({"fsdp": True, "distributed": True}, "--fsdp and --distributed contradict"),
+        ({"fsdp": True, "strategy": "ddp"}, "--fsdp and --strategy ddp contradict"),
+        ({"sync_batchnorm": True}, "no batch normalisation"),
+    ],
+)
+def test_contradictions_of_strategies(given, match):
+    with pytest.raises(InputError, match=match):
+        strategy_of(PLAIN | given)

@@ -1,0 +1,233 @@
+"""What the processes of test_distributed.py do, and how they are started."""
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch.distributed.tensor import DTensor
+
+from aam_core import fusion
+from aam_core.config import PretrainConfig, TrainConfig, resolve_architecture
+from aam_core.distributed import Strategy, whole
+from aam_core.errors import InputError
+from aam_core.inputs import prepare_inputs
+from aam_core.labels import fit_labels
+from aam_core.launch import rank
+from aam_core.loop import fit
+from aam_core.model import Encoder
+from aam_core.predictor import SequencePredictor
+from aam_core.pretrain import Session
+from aam_core.processes import Processes
+from aam_core.resume import StateKeeper
+from aam_core.targets import read_target
+from aam_core.train import TrainSession, head_shape
+from tests import generate
+
+CPU = torch.device("cpu")
+SMALL = {
+    "embedding_dim": 16,
+    "attention_heads": 2,
+    "attention_layers": 1,
+    "nucleotide_patch": 4,
+    "max_bp": 60,
+    "rarefy_depth": 100,
+    "dropout": 0.0,
+    "lr": 3e-3,
+    "epochs": 2,
+    "batch_size": 5,
+    "asv_chunk_size": 9,  # 5 chunks of validation, which 2 or 3 processes share
+    "device": "cpu",
+}
+TRAINING = np.arange(12)  # batches of 5, 5 and 2 samples
+VALIDATION = np.arange(12, 17)
+
+
+def quiet(line):
+    pass
+
+
+def config_of(task, strategy="none", **more):
+    options = SMALL | {"strategy": strategy} | more
+    if task == "pretrain":
+        return PretrainConfig(count_prediction=True, **options)
+    return TrainConfig(
+        metadata_column=("value",),
+        categorical_columns=("site",),
+        categorical_fusion="gmu",
+        **options,
+    )
+
+
+def session_of(config):
+    """The session of a run on a small study; always the same one."""
+    fusion.UNKNOWN_RATE = 0.0  # a random choice, which processes make on their own
+    made = generate.study(samples=17)
+    inputs = prepare_inputs(
+        config,
+        table=made.table,
+        sequences=made.sequences,
+        phylogeny=made.phylogeny,
+        distances=None,
+        metric="unweighted",
+        max_bp=config.max_bp,
+        seed=0,
+        report=quiet,
+    )
+    torch.manual_seed(0)
+    model = Encoder(resolve_architecture(config))
+    if isinstance(config, PretrainConfig):
+        session = Session(config, model, inputs, TRAINING, VALIDATION, CPU)
+        session.calibrate()
+        return session, model
+    ids = inputs.study.table.sample_ids
+    target = read_target(made.metadata, ("value",), "regression", ids, quiet)
+    labels = fit_labels(config, made.metadata, target, TRAINING, quiet)
+    model = SequencePredictor(model, head_shape(config, labels))
+    session = TrainSession(config, model, inputs, labels, TRAINING, VALIDATION, CPU)
+    session.calibrate(new_base=True)
+    return session, model
+
+
+def step(session, model, rows):
+    """The parts of the loss of these samples, and all gradients."""
+    model.train()
+    model.zero_grad()
+    batch = session.batches().dataset[1, rows]
+    total, parts = session.losses(batch)
+    total.backward()
+    named = dict(model.named_parameters())
+    found = {n: p.grad for n, p in named.items() if p.grad is not None}
+    divided = any(isinstance(g, DTensor) for g in found.values())
+    gradients = {n: whole(g) for n, g in found.items()}
+    parts = {n: float(v.detach()) for n, v in parts.items()}
+    return {
+        "total": float(total.detach()),
+        "parts": parts,
+        "gradients": gradients,
+        "divided": divided,
+    }
+
+
+def run(session, model, strategy=None, folder=None, resume=None):
+    """A whole run; its history and best weights."""
+    keeper = StateKeeper(folder, resume, strategy=strategy)
+    result = fit(
+        session.objective(),
+        session.batches(),
+        session.config,
+        CPU,
+        report=quiet,
+        keeper=keeper,
+        strategy=strategy,
+    )
+    return {
+        "history": result.history,
+        "state": result.best_state,
+        "completed": result.completed,
+    }
+
+
+def shared_session(task, number, strategy="none", **more):
+    """A session, its model, and the strategy; of this process alone if number is 0."""
+    config = config_of(task, strategy, **more)
+    session, model = session_of(config)
+    shared = Processes(config, CPU) if number else Strategy(CPU)
+    model.set_checkpointing(bool(config.gradient_checkpointing))
+    shared.prepare(session, model)
+    return session, model, shared
+
+
+def steps(task, strategy, number):
+    """Steps on a full batch, and on fewer samples than there are processes."""
+    session, model, _ = shared_session(task, number, strategy)
+    return [step(session, model, rows) for rows in (TRAINING[:5], TRAINING[:2])]
+
+
+def fitted(task, options, number):
+    """A run from start to end."""
+    session, model, shared = shared_session(task, number, **options)
+    return run(session, model, shared)
+
+
+class Killed(Exception):
+    pass
+
+
+def interrupted(options, folder, number):
+    """A run that is killed in its second validation; its state is in the folder."""
+    session, model, shared = shared_session("pretrain", number, **options)
+    validate, calls = session.validate, []
+
+    def killed():
+        calls.append(1)
+        if len(calls) == 2:
+            raise Killed
+        return validate()
+
+    session.validate = killed
+    with contextlib.suppress(Killed):
+        run(session, model, shared, Path(folder))
+    return {"calls": len(calls)}
+
+
+def resumed(options, folder, number):
+    """The rest of that run."""
+    session, model, shared = shared_session("pretrain", number, **options)
+    torch.manual_seed(99)  # another process has drawn other numbers
+    return run(session, model, shared, resume=Path(folder))
+
+
+def stopped(number):
+    """A run in which the last process alone gets SIGTERM, after its first epoch."""
+    session, model, shared = shared_session("pretrain", number, "ddp", epochs=50)
+    validate = session.validate
+
+    def signalled():
+        if shared.rank == number - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return validate()
+
+    session.validate = signalled
+    return run(session, model, shared)
+
+
+def work(place, number, folder, jobs, nodes=1):
+    """One of `number` processes: does jobs, and the first one keeps their results."""
+    torch.set_num_threads(1)
+    os.environ["LOCAL_WORLD_SIZE"] = str(number // nodes)
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{folder}/store",
+        rank=place,
+        world_size=number,
+    )
+    found = {}
+    for name, job, *args in jobs:
+        found[name] = job(*args, number)
+    if place == 0:
+        torch.save(found, Path(folder) / "found.pt")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def in_processes(number, folder, jobs, nodes=1):
+    """What `jobs` return in that many processes."""
+    torch.multiprocessing.spawn(work, (number, str(folder), jobs, nodes), number)
+    return torch.load(Path(folder) / "found.pt", weights_only=True)
+
+
+def doomed(config, output, report, victim):
+    """A process of `launch` that is killed, or finds an error; the others wait."""
+    report(f"process {rank()} is there")
+    if rank() == victim and output == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if rank() == victim and output == "refused":
+        raise InputError("this cannot be")
+    if rank() == victim and output == "broken":
+        raise KeyError("of a mistake")
+    time.sleep(600)
