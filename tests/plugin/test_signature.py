@@ -23,13 +23,6 @@ PROBES = {
 }
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_option_is_a_parameter_and_nothing_else(command):
-    parameters = plugin.actions[command.replace("-", "_")].signature.parameters
-    names = {name for c, name in SPECS if c == command}
-    assert set(parameters) == names | {"metadata"}
-
-
 @pytest.mark.parametrize(("command", "name"), SPECS)
 def test_option(command, name):
     spec = SPECS[command, name]
