@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy
 
-from aam_core import checkpoint
+from aam_core import checkpoint, fusion
 from aam_core.batches import chunks_of
 from aam_core.config import PretrainConfig, TrainConfig
 from aam_core.distributed import DataParallel, Strategy
@@ -51,6 +51,14 @@ ROUNDED = {
 #: which Adam makes large.
 WITHOUT_EFFECT = ("kv.bias", "distance_head.bias", "pool.norm.bias")
 NOISY = {"strategy": "ddp", "epochs": 3, "dropout": 0.2}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def rate_of_unknown_is_restored():
+    """What `session_of` sets in this process ends with these tests."""
+    rate = fusion.UNKNOWN_RATE
+    yield
+    fusion.UNKNOWN_RATE = rate
 
 
 @pytest.fixture(scope="module")
