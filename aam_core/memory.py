@@ -23,6 +23,7 @@ from aam_core.device import autocast
 from aam_core.distributed import Strategy
 from aam_core.errors import InputError
 from aam_core.model import MLP_RATIO
+from aam_core.resident import peak_resident
 from aam_core.sequences import VOCABULARY_SIZE
 from aam_core.study import Study
 
@@ -345,16 +346,3 @@ class MemoryProfile:
         peaks = [f"{as_text(size)} {phase}" for phase, size in self.peaks.items()]
         report(f"Peak memory ({kind}): {', '.join(peaks)}.")
         return {"memory": {"device": self.device.type, "peak_bytes": self.peaks}}
-
-
-def peak_resident() -> int:
-    """The most memory that this process has ever occupied, in bytes."""
-    try:
-        import resource
-    except ImportError:
-        raise InputError(
-            "memory_profile reads the resource usage of a Unix process, which this "
-            "system lacks: leave memory_profile out."
-        ) from None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -11,11 +11,11 @@ from aam_core.batches import BatchMaker, Masking, RowBatches
 from aam_core.config import PretrainConfig
 from aam_core.inputs import prepare_inputs
 from aam_core.phylogeny import Phylogeny
+from aam_core.resident import peak_resident
 from aam_core.sequences import read_fasta
 from aam_core.table import FeatureTable
 from aam_core.unifrac import BatchUniFrac
 from benchmarks.contenders import Sizes, silent
-from benchmarks.measure import peak_resident
 
 
 class UniFrac:

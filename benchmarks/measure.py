@@ -1,7 +1,6 @@
 """What the measurements share: processes, repeats, tables and files.
 
-Each contender runs in a process of its own, so that its peak memory is its own; this
-process imports no PyTorch, since a child's peak starts from that of its parent.
+Each contender runs in a process of its own, so that its peak memory is its own.
 """
 
 import importlib
@@ -9,9 +8,7 @@ import json
 import multiprocessing
 import os
 import platform
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -20,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+from aam_core.resident import peak_resident
 
 RESULTS = Path(__file__).parent / "results"
 #: Seconds of a first run that counts, and is followed by one more at most; a shorter
@@ -76,12 +75,6 @@ class Contender:
                 f"A measurement ended with exit code {self.process.exitcode}; the "
                 "reason is above, or memory ran out."
             ) from None
-
-
-def peak_resident() -> int:
-    """The most memory that this process has ever occupied, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def find(make: str) -> type:

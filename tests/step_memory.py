@@ -13,9 +13,10 @@ import torch
 from aam_core.config import PretrainConfig, resolve_architecture
 from aam_core.inputs import Inputs
 from aam_core.loop import make_optimizer
-from aam_core.memory import expected_bytes, load_of, peak_resident
+from aam_core.memory import expected_bytes, load_of
 from aam_core.model import Encoder
 from aam_core.pretrain import Session
+from aam_core.resident import peak_resident
 from aam_core.study import prepare_study
 from aam_core.unifrac import BatchUniFrac
 from tests import generate

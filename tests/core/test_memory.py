@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from aam_core import checkpoint, memory
+from aam_core import checkpoint, memory, resident
 from aam_core.config import (
     PRESETS,
     MemoryOptions,
@@ -41,12 +41,8 @@ from tests import generate
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
-SMALL = {
-    "embedding_dim": 16,
-    "attention_heads": 2,
+SMALL = generate.SIZES | {
     "attention_layers": 2,
-    "nucleotide_patch": 4,
-    "max_bp": 60,
     "rarefy_depth": 300,
     "device": "cpu",
 }
@@ -164,6 +160,24 @@ def test_expected_memory_is_what_a_step_takes(options):
     measured, expected = json.loads(done.stdout)
     # generous: what the allocator keeps differs between machines
     assert 0.45 < expected / measured < 2.2
+
+
+@pytest.mark.skipif(not resident.STATUS.exists(), reason="Linux only")
+def test_peak_memory_is_not_that_of_the_parent():
+    child = "from aam_core.resident import peak_resident; print(peak_resident())"
+    parent = (
+        "import subprocess, sys\n"
+        "large = bytearray(400_000_000)\n"
+        f"subprocess.run([sys.executable, '-c', {child!r}], cwd='.')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", parent],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        check=True,
+        capture_output=True,
+    )
+    assert 0 < int(done.stdout) < 300_000_000
 
 
 def test_the_summary_is_told_before_training(made, tmp_path):
