@@ -4,7 +4,7 @@ Shapes: S samples, D width.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,13 @@ from aam_core.config import (
 from aam_core.device import choose_device, compile_layers
 from aam_core.distributed import Strategy
 from aam_core.errors import InputError
-from aam_core.inference import AsvTable, encode_table, masked_nucleotides, outputs
+from aam_core.inference import (
+    AsvTable,
+    collect,
+    encode_table,
+    masked_nucleotides,
+    outputs,
+)
 from aam_core.inputs import (
     Inputs,
     Log,
@@ -349,18 +355,18 @@ class Session:
         loss = sum(weight * scores.get(name, 0.0) for name, weight in weights.items())
         return {"val_loss": loss} | scores
 
-    def _outputs(
-        self, table: AsvTable, masking: Masking | None = None
-    ) -> Iterator[tuple[Batch, dict[str, Tensor]]]:
-        rows = RowBatches(self.validation, self.config.batch_size, shuffle=False)
-        batches = loader(self.maker(masking, tokens=False, distances=False), rows)
-        return outputs(self.encoder, batches, table, self.config, self.device)
-
     def _distance_scores(self, table: AsvTable) -> dict[str, float]:
-        out = [o for _, o in self._outputs(table)]
+        out = collect(
+            lambda batch: self.encoder(batch, table(batch)),
+            self.maker(None, tokens=False, distances=False),
+            self.validation,
+            ("position", "value"),
+            self.config,
+            self.device,
+        )
         return distance_scores(
-            torch.cat([o["position"] for o in out]).float().cpu(),
-            torch.cat([o["value"] for o in out]).float().cpu().numpy(),
+            out["position"].float().cpu(),
+            out["value"].float().cpu().numpy(),
             self.inputs,
             self.validation,
             self.scale,
@@ -368,10 +374,10 @@ class Session:
 
     def _count_score(self, table: AsvTable) -> float:
         masking = Masking(abundances=self.masking.abundances)
-        losses = [
-            float(count_loss(out, batch))
-            for batch, out in self._outputs(table, masking)
-        ]
+        rows = RowBatches(self.validation, self.config.batch_size, shuffle=False)
+        batches = loader(self.maker(masking, tokens=False, distances=False), rows)
+        found = outputs(self.encoder, batches, table, self.config, self.device)
+        losses = [float(count_loss(out, batch)) for batch, out in found]
         return float(np.mean(losses))
 
 

@@ -26,7 +26,7 @@ from aam_core.device import choose_device, compile_layers
 from aam_core.distributed import Strategy
 from aam_core.errors import InputError
 from aam_core.frozen import SCORES, FrozenBase
-from aam_core.fusion import MONITORED, check_heads
+from aam_core.fusion import MONITORED, FusionShape, check_heads
 from aam_core.inference import collect, encode_table
 from aam_core.inputs import (
     Inputs,
@@ -64,15 +64,6 @@ from aam_core.pretrain import (
 from aam_core.resume import StateKeeper, identity_of
 from aam_core.table import FeatureTable
 from aam_core.targets import read_target
-
-#: Options that become fields of the same name in `HeadShape`.
-FUSION = (
-    "categorical_embed_dim",
-    "categorical_fusion",
-    "perceiver_num_latents",
-    "perceiver_num_layers",
-    "cross_attn_heads",
-)
 
 
 @on_all_devices
@@ -230,7 +221,8 @@ def head_shape(config: TrainConfig, labels: Labels) -> HeadShape:
     covariates: dict = {}
     if labels.categories is not None:
         columns = config.categorical_columns
-        covariates = {name: getattr(config, name) for name in FUSION} | {
+        names = [field.name for field in dataclasses.fields(FusionShape)]
+        covariates = {n: getattr(config, n) for n in names if hasattr(config, n)} | {
             "cardinalities": tuple(labels.categories.get_cardinalities().values()),
             "scaled_by": tuple(map(columns.index, config.conditional_output_scaling)),
         }

@@ -10,6 +10,14 @@ from scipy import sparse
 from aam_core.phylogeny import Phylogeny
 from aam_core.table import FeatureTable
 
+#: Options of a model that is trained in a second.
+SIZES = {
+    "embedding_dim": 16,
+    "attention_heads": 2,
+    "attention_layers": 1,
+    "nucleotide_patch": 4,
+    "max_bp": 60,
+}
 LETTERS = np.array(list("ACGT"))
 
 

@@ -29,12 +29,7 @@ from aam_core.train import TrainSession, head_shape
 from tests import generate
 
 CPU = torch.device("cpu")
-SMALL = {
-    "embedding_dim": 16,
-    "attention_heads": 2,
-    "attention_layers": 1,
-    "nucleotide_patch": 4,
-    "max_bp": 60,
+SMALL = generate.SIZES | {
     "rarefy_depth": 100,
     "dropout": 0.0,
     "lr": 3e-3,

@@ -31,12 +31,7 @@ from aam_core.train import TrainSession, train
 from tests import generate
 
 CPU = torch.device("cpu")
-SMALL = {
-    "embedding_dim": 16,
-    "attention_heads": 2,
-    "attention_layers": 1,
-    "nucleotide_patch": 4,
-    "max_bp": 60,
+SMALL = generate.SIZES | {
     "rarefy_depth": 100,
     "lr": 3e-3,
     "device": "cpu",
@@ -105,11 +100,7 @@ def start(made, config, output, **options):
 def new_encoder():
     torch.manual_seed(0)
     arch = Architecture(
-        embedding_dim=16,
-        attention_heads=2,
-        attention_layers=1,
-        nucleotide_patch=4,
-        max_bp=60,
+        **generate.SIZES,
         dropout=0.1,
         count_embedding=True,
         count_embedding_method="add",

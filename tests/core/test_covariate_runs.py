@@ -18,12 +18,7 @@ from aam_core.pretrain import pretrain
 from aam_core.train import train
 from tests import generate
 
-SMALL = {
-    "embedding_dim": 16,
-    "attention_heads": 2,
-    "attention_layers": 1,
-    "nucleotide_patch": 4,
-    "max_bp": 60,
+SMALL = generate.SIZES | {
     "rarefy_depth": 300,
     "device": "cpu",
 }

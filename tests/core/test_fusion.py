@@ -24,11 +24,7 @@ from aam_core.study import prepare_study
 from tests import generate
 
 ARCH = Architecture(
-    embedding_dim=16,
-    attention_heads=2,
-    attention_layers=1,
-    nucleotide_patch=4,
-    max_bp=60,
+    **generate.SIZES,
     dropout=0.1,
     count_embedding=True,
     count_embedding_method="add",

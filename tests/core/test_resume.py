@@ -25,12 +25,8 @@ from tests import generate
 from tests.core.test_cli import aam, files, inputs  # noqa: F401 (fixture)
 from tests.core.test_loop import CPU, Numbers
 
-SMALL = {
+SMALL = generate.SIZES | {
     "embedding_dim": 8,
-    "attention_heads": 2,
-    "attention_layers": 1,
-    "nucleotide_patch": 4,
-    "max_bp": 60,
     "rarefy_depth": 100,
     "lr": 3e-3,
     "epochs": 4,
