@@ -354,7 +354,8 @@ def scale(
     notes = [
         f"{written['nonzeros']:,} non-zeros; {read['samples']:,} samples and "
         f"{read['features']:,} ASVs are left at depth {depth:,}. "
-        f"{speed:,.0f} batches/s."
+        f"{speed:,.0f} batches/s, of {read['distinct ASVs of a batch']:,.0f} distinct "
+        f"ASVs on average; {read['ASVs of a sample']:,.0f} in a sample."
     ]
     if predicted:
         speed = found["predict"]["samples"] / found["predict"]["seconds"]
@@ -375,6 +376,17 @@ def once(make: str, **sizes: Any) -> dict[str, Any]:
 def memory_of(found: dict[str, Any]) -> dict[str, Any]:
     """Seconds and memory of a contender, as those of a phase."""
     return {"seconds": found["seconds"], "memory so far": found["peak_bytes"]}
+
+
+@main.command()
+@options(LENGTH, size("asvs", 100, "ASVs of a sample."))
+@click.option("--check", is_flag=True, help="Let PyTorch count, too.")
+def flops(path, length, asvs, check) -> None:
+    """Floating-point operations of each preset, by formula."""
+    from benchmarks import flops as module
+
+    rows = module.table(length, asvs, check)
+    tell("flops", {"length": length, "asvs": asvs}, rows, path=path)
 
 
 @main.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)

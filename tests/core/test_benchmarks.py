@@ -13,7 +13,13 @@ from scipy.spatial.distance import pdist
 
 from aam_core.batches import BatchMaker, Masking
 from aam_core.cli import write_table
-from aam_core.config import Architecture, InputOptions, LossOptions
+from aam_core.config import (
+    Architecture,
+    InputOptions,
+    LossOptions,
+    PretrainConfig,
+    resolve_architecture,
+)
 from aam_core.losses import self_supervised_losses
 from aam_core.model import Block, Encoder
 from aam_core.phylogeny import Phylogeny
@@ -21,7 +27,7 @@ from aam_core.predictor import HeadShape, SequencePredictor
 from aam_core.study import prepare_study
 from aam_core.table import FeatureTable
 from aam_core.unifrac import BatchUniFrac
-from benchmarks import datapath, measure, synthetic
+from benchmarks import datapath, flops, measure, synthetic
 from benchmarks.__main__ import main
 from benchmarks.contenders import counted
 from benchmarks.reference import (
@@ -175,6 +181,16 @@ def test_operations_are_counted_as_by_hand():
     assert backward.get_total_flops() == 2 * weights + 2.5 * attention
 
 
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("preset", ["tiny", "small"])
+def test_operations_by_formula_are_those_counted(preset, training):
+    arch = resolve_architecture(PretrainConfig(preset=preset, max_bp=45))
+    for length in (45, 40):  # 40 is no multiple of the patch
+        expected = flops.counted_of_asv(arch, length, training)
+        assert flops.of_asv(arch, length, training) == expected
+    assert flops.of_slot(arch, 9, training) == flops.counted_of_slot(arch, 9, training)
+
+
 class Here:
     """A contender in this process: a new one would import PyTorch first."""
 
@@ -197,6 +213,7 @@ MEASUREMENTS = {
     "train": ([*MODEL, "--samples=10"], 3),
     "predict": ([*MODEL, "--samples=5"], 2),
     "unifrac": ([*SMALL, "--tips=40"], 2),
+    "flops": (["--length=20", "--asvs=12"], 4),
     "pipeline": ([*SMALL, "--features=30", "--samples=10"], 1),
 }
 
