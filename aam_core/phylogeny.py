@@ -3,7 +3,9 @@
 Shapes: T tips, E branches (every node but the root has one above it).
 """
 
-from collections.abc import Sequence
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,18 +81,19 @@ class Phylogeny:
         """
         import skbio  # takes a second
 
-        try:
-            tree = skbio.TreeNode.read(
-                str(path), format="newick", convert_underscores=False, verify=False
-            )
-        except (OSError, ValueError, skbio.io.FileFormatError) as error:
-            raise InputError(
-                f"{path} could not be read as a Newick tree: {error}"
-            ) from error
-        try:
-            return cls.from_skbio(tree)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from error
+        with _uncollected():
+            try:
+                tree = skbio.TreeNode.read(
+                    str(path), format="newick", convert_underscores=False, verify=False
+                )
+            except (OSError, ValueError, skbio.io.FileFormatError) as error:
+                raise InputError(
+                    f"{path} could not be read as a Newick tree: {error}"
+                ) from error
+            try:
+                return cls.from_skbio(tree)
+            except InputError as error:
+                raise InputError(f"{path}: {error}") from error
 
     @classmethod
     def from_skbio(cls, tree: "skbio.TreeNode") -> "Phylogeny":
@@ -166,6 +169,21 @@ class Phylogeny:
             lengths=self.lengths[stays],
             parent=renumbered[self.parent[stays]],
         )
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Leave the search for garbage out, which takes most of the time of a large tree.
+
+    It goes through all nodes again and again while more are made.
+    """
+    searching = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if searching:
+            gc.enable()
 
 
 def _preorder(tree: "skbio.TreeNode") -> tuple[list, np.ndarray]:

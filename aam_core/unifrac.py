@@ -1,7 +1,7 @@
 """UniFrac and Faith's PD of the samples of a batch, without an N×N matrix.
 
-Shapes: S samples in a batch, T tips of the features, K tips that the batch holds,
-E branches, B branches that lead to those tips.
+Shapes: S samples in a batch, F features of the table, K tips that the batch holds,
+B branches that lead to those tips.
 """
 
 from collections.abc import Iterator
@@ -12,6 +12,7 @@ from scipy.spatial.distance import pdist, squareform
 
 from aam_core.errors import InputError
 from aam_core.phylogeny import Phylogeny
+from aam_core.subtree import Subtrees
 
 if TYPE_CHECKING:
     from aam_core.table import FeatureTable
@@ -65,10 +66,11 @@ class BatchUniFrac:
             )
         self.metric = metric
         self.pairwise = metric != "faith_pd"
-        self._tree = phylogeny.shear(table.feature_ids)
-        column = {name: i for i, name in enumerate(table.feature_ids)}
-        in_postorder = [column[name] for name in self._tree.tip_names]
-        self._counts_NT = table.counts[:, in_postorder]
+        tree = phylogeny.shear(table.feature_ids)
+        self._subtrees = Subtrees(tree)
+        tip = {name: i for i, name in enumerate(tree.tip_names)}
+        self._tip_F = np.array([tip[name] for name in table.feature_ids])
+        self._counts_NF = table.counts
 
     def __call__(self, rows: np.ndarray) -> np.ndarray:
         """Compute the metric for samples of the table.
@@ -109,7 +111,7 @@ class BatchUniFrac:
         n = len(rows)
         differ = np.zeros(n * (n - 1) // 2)  # of each pair
         own_S = np.zeros(n)  # mean distance of a sample's reads from the root
-        depth_S = np.asarray(self._counts_NT[rows].sum(axis=1)).ravel()
+        depth_S = np.asarray(self._counts_NF[rows].sum(axis=1)).ravel()
         depth_S = np.maximum(depth_S, 1)
         for reads_BS, length_B in self._branches(rows):
             weighted_SB = (reads_BS * length_B[:, None]).T / depth_S[:, None]
@@ -129,9 +131,10 @@ class BatchUniFrac:
         Only of branches that lead to reads of these samples; those that lead to the
         same tips of the batch are taken together.
         """
-        counts = self._counts_NT[rows]
-        tips, position = np.unique(counts.indices, return_inverse=True)
-        low, high, length_B = self._merge_branches(tips)
+        counts = self._counts_NF[rows]
+        tip = self._tip_F[counts.indices]
+        tips, position = np.unique(tip, return_inverse=True)
+        low, high, length_B = self._subtrees(tips)
         reads_KS = np.zeros((len(tips) + 1, len(rows)), dtype=np.int64)
         sample = np.repeat(np.arange(len(rows)), np.diff(counts.indptr))
         reads_KS[position + 1, sample] = counts.data
@@ -140,27 +143,6 @@ class BatchUniFrac:
         for start in range(0, len(length_B), size):
             block = slice(start, start + size)
             yield before_KS[high[block]] - before_KS[low[block]], length_B[block]
-
-    def _merge_branches(
-        self, tips: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Ranges of `tips` below the branches that lead to some, and their lengths.
-
-        In preorder, the branches that lead to the same of these tips follow each
-        other once the others are gone.
-        """
-        tree = self._tree
-        before = np.zeros(len(tree.tip_names) + 1, dtype=np.int64)
-        before[tips + 1] = 1
-        np.cumsum(before, out=before)
-        low, high = before[tree.low], before[tree.high]
-        touched = np.flatnonzero(high > low)
-        low, high = low[touched], high[touched]
-        new = (np.diff(low, prepend=-1) != 0) | (np.diff(high, prepend=-1) != 0)
-        first = np.flatnonzero(new)
-        if not len(first):
-            return low, high, np.zeros(0)
-        return low[first], high[first], np.add.reduceat(tree.lengths[touched], first)
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

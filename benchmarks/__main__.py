@@ -330,25 +330,63 @@ def startup(path, repeats) -> None:
 @size("depth", 5_000, "rarefy_depth.")
 @size("batch", 8, "Samples of a batch.")
 @size("batches", 500, "Batches made.")
-def scale(path, depth, batch, batches, **sizes) -> None:
-    """The way of the data of pre-training, from files to batches."""
+@click.option("--predict", "predicted", is_flag=True, help="Predict all samples, too.")
+@size("width", 8, "embedding_dim of the model that predicts.")
+@size("layers", 1, "attention_layers of the model that predicts.")
+@size("patch", 50, "nucleotide_patch of the model that predicts.")
+def scale(
+    path, depth, batch, batches, predicted, width, layers, patch, **sizes
+) -> None:
+    """The way of the data of pre-training, from files to batches, and of prediction."""
+    way = {"depth": depth, "batch": batch}
+    model = {"embedding_dim": width, "attention_layers": layers}
+    model |= {"attention_heads": 1, "nucleotide_patch": patch}
     with tempfile.TemporaryDirectory() as folder:
-        made = measure.Contender("processes.Write", folder=folder, **sizes)
-        made.run()
-        written = made.close()
-        way = {"folder": folder, "depth": depth, "batch": batch, "calls": batches}
-        read = measure.Contender("datapath.DataPath", **way)
-        read.run()
-        found = read.close()
-    rows = found["phases"]
-    speed = found["batches"] / rows[-1]["seconds"]
+        written = once("processes.Write", folder=folder, **sizes)
+        read = once("datapath.DataPath", folder=folder, calls=batches, **way)
+        found = {"written": written, "pretrain": read}
+        if predicted:
+            more = way | model | {"length": sizes["length"]}
+            found["predict"] = once("datapath.PredictPath", folder=folder, **more)
+    rows = [{"phase": "generate and write"} | memory_of(written)]
+    rows += [row for one in list(found.values())[1:] for row in one["phases"]]
+    speed = read["batches"] / read["phases"][-1]["seconds"]
     notes = [
-        f"{written['nonzeros']:,} non-zeros, written in {written['seconds']:.3g} s; "
-        f"{found['samples']:,} samples and {found['features']:,} ASVs are left at "
-        f"depth {depth:,}. {speed:,.0f} batches/s."
+        f"{written['nonzeros']:,} non-zeros; {read['samples']:,} samples and "
+        f"{read['features']:,} ASVs are left at depth {depth:,}. "
+        f"{speed:,.0f} batches/s, of {read['distinct ASVs of a batch']:,.0f} distinct "
+        f"ASVs on average; {read['ASVs of a sample']:,.0f} in a sample."
     ]
-    sizes |= {"depth": depth, "batch": batch, "batches": batches}
+    if predicted:
+        speed = found["predict"]["samples"] / found["predict"]["seconds"]
+        notes.append(f"{speed:,.0f} samples/s predicted, files included.")
+        sizes |= model
+    notes.append("Each of generating, pre-training and predicting is one process.")
+    sizes |= way | {"batches": batches}
     tell("scale", sizes, rows, notes, path=path, details=found)
+
+
+def once(make: str, **sizes: Any) -> dict[str, Any]:
+    """What a contender that runs once found."""
+    contender = measure.Contender(make, **sizes)
+    contender.run()
+    return contender.close()
+
+
+def memory_of(found: dict[str, Any]) -> dict[str, Any]:
+    """Seconds and memory of a contender, as those of a phase."""
+    return {"seconds": found["seconds"], "memory so far": found["peak_bytes"]}
+
+
+@main.command()
+@options(LENGTH, size("asvs", 100, "ASVs of a sample."))
+@click.option("--check", is_flag=True, help="Let PyTorch count, too.")
+def flops(path, length, asvs, check) -> None:
+    """Floating-point operations of each preset, by formula."""
+    from benchmarks import flops as module
+
+    rows = module.table(length, asvs, check)
+    tell("flops", {"length": length, "asvs": asvs}, rows, path=path)
 
 
 @main.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)

@@ -325,6 +325,23 @@ def some_slots(sizes: Sizes, share: int, mask: float) -> Slots:
     return slots_of(maker[0, np.arange(sizes.batch)], share)
 
 
+def small_model(folder: Path, **options: Any) -> Path:
+    """A model with these options of `train`, trained on next to nothing."""
+    made = synthetic.study(10, 20, 4, 20)
+    config = TrainConfig(
+        metadata_column=("value",), task="regression", epochs=1, **options
+    )
+    train(
+        config,
+        folder / "model",
+        table=made.table,
+        sequences=made.sequences,
+        metadata=made.metadata,
+        report=silent,
+    )
+    return folder / "model"
+
+
 class Prediction:
     """`predict`, with all that belongs to it but reading the files.
 
@@ -333,23 +350,7 @@ class Prediction:
 
     def __init__(self, folder: str, **sizes: Any) -> None:
         self.sizes = Sizes(**sizes)
-        # A model for such samples, trained on next to nothing.
-        small = synthetic.study(10, 20, 4, 20)
-        config = TrainConfig(
-            metadata_column=("value",),
-            task="regression",
-            epochs=1,
-            **self.sizes.options,
-        )
-        self.model = Path(folder) / "model"
-        train(
-            config,
-            self.model,
-            table=small.table,
-            sequences=small.sequences,
-            metadata=small.metadata,
-            report=silent,
-        )
+        self.model = small_model(Path(folder), **self.sizes.options)
         self.config = PredictConfig(batch_size=self.sizes.batch, device="cpu")
         table = self.sizes.made.table
         self.facts = {"samples": table.shape[0]}

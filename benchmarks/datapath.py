@@ -6,16 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from aam_core.batches import BatchMaker, Masking, RowBatches
-from aam_core.config import PretrainConfig
+from aam_core.cli import write_table
+from aam_core.config import PredictConfig, PretrainConfig
 from aam_core.inputs import prepare_inputs
 from aam_core.phylogeny import Phylogeny
+from aam_core.predict import predict
 from aam_core.resident import peak_resident
 from aam_core.sequences import read_fasta
 from aam_core.table import FeatureTable
 from aam_core.unifrac import BatchUniFrac
-from benchmarks.contenders import Sizes, silent
+from benchmarks.contenders import Sizes, silent, small_model
 
 
 class UniFrac:
@@ -63,34 +66,54 @@ class Batches:
             self.maker[0, rows]
 
 
-class DataPath:
+class Phases:
+    """Work in several parts, each measured."""
+
+    def __init__(self) -> None:
+        self.facts: dict[str, Any] = {"phases": []}
+
+    def timed(self, name: str, work: Callable[[], Any]) -> Any:
+        """Do a part of the work; returns its result."""
+        start, worked = time.perf_counter(), time.process_time()
+        result = work()
+        phase = {"phase": name, "seconds": time.perf_counter() - start}
+        phase["CPU seconds"] = time.process_time() - worked
+        self.facts["phases"].append(phase | {"memory so far": peak_resident()})
+        return result
+
+    def read(self, folder: Path) -> dict[str, Any]:
+        """The table and the sequences of a folder, as `pretrain` and `predict` ask."""
+        table, fasta = folder / "table.biom", folder / "sequences.fasta"
+        return {
+            "table": self.timed(
+                "read the BIOM table", lambda: FeatureTable.read(table)
+            ),
+            "sequences": self.timed("read the FASTA", lambda: read_fasta(fasta)),
+        }
+
+
+class DataPath(Phases):
     """All that pre-training does with the data, from the files to the batches."""
 
     def __init__(self, folder: str, depth: int, batch: int, calls: int) -> None:
+        super().__init__()
         self.folder, self.calls = Path(folder), calls
         self.config = PretrainConfig(
             rarefy_depth=depth, batch_size=batch, missing_features="drop"
         )
-        self.facts: dict[str, Any] = {"phases": []}
 
     def __call__(self) -> None:
         """Read, prepare, and make batches."""
         config = self.config
-        table = self._timed(
-            "read the BIOM table", lambda: FeatureTable.read(self.folder / "table.biom")
-        )
-        sequences = self._timed(
-            "read the FASTA", lambda: read_fasta(self.folder / "sequences.fasta")
-        )
-        tree = self._timed(
+        given = self.read(self.folder)
+        tree = self.timed(
             "read the tree", lambda: Phylogeny.read(self.folder / "tree.nwk")
         )
-        inputs = self._timed(
+        inputs = self.timed(
             "align, rarefy, sort, tokenise",
             lambda: prepare_inputs(
                 config,
-                table=table,
-                sequences=sequences,
+                **given,
                 phylogeny=tree,
                 distances=None,
                 metric=config.unifrac_metric,
@@ -113,13 +136,36 @@ class DataPath:
         )
         keys = [key for key, _ in zip(order, range(self.calls), strict=False)]
         name = f"{len(keys):,} batches of {config.batch_size} samples"
-        self._timed(name, lambda: [maker[key] and None for key in keys])
+        distinct = self.timed(name, lambda: [len(maker[key].features) for key in keys])
+        self.facts["distinct ASVs of a batch"] = float(np.mean(distinct))
+        self.facts["ASVs of a sample"] = study.table.counts.nnz / len(study.depths)
         self.facts["samples"], self.facts["features"] = study.table.shape
         self.facts["batches"] = len(keys)
 
-    def _timed(self, name: str, work: Callable[[], Any]) -> Any:
-        start = time.perf_counter()
-        result = work()
-        phase = {"phase": name, "seconds": time.perf_counter() - start}
-        self.facts["phases"].append(phase | {"memory so far": peak_resident()})
-        return result
+
+class PredictPath(Phases):
+    """All that `aam predict` does, from the files to the file.
+
+    The model is written into the `folder`; small as it may be, it is a whole one.
+    """
+
+    def __init__(
+        self, folder: str, depth: int, batch: int, length: int, **model: int
+    ) -> None:
+        super().__init__()
+        self.folder = Path(folder)
+        self.config = PredictConfig(batch_size=batch, device="cpu")
+        options = model | {"rarefy_depth": depth, "max_bp": length, "device": "cpu"}
+        self.model = small_model(self.folder, **options)
+
+    def __call__(self) -> None:
+        """Read, predict, and write."""
+        given = self.read(self.folder)
+
+        def work() -> pd.DataFrame:
+            return predict(self.config, self.model, **given, report=silent).predictions
+
+        found = self.timed("predict", work)
+        output = self.folder / "predictions.tsv"
+        self.timed("write the predictions", lambda: write_table(found, output))
+        self.facts["samples"] = len(found)

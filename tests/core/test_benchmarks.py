@@ -12,7 +12,14 @@ from click.testing import CliRunner
 from scipy.spatial.distance import pdist
 
 from aam_core.batches import BatchMaker, Masking
-from aam_core.config import Architecture, InputOptions, LossOptions
+from aam_core.cli import write_table
+from aam_core.config import (
+    Architecture,
+    InputOptions,
+    LossOptions,
+    PretrainConfig,
+    resolve_architecture,
+)
 from aam_core.losses import self_supervised_losses
 from aam_core.model import Block, Encoder
 from aam_core.phylogeny import Phylogeny
@@ -20,7 +27,7 @@ from aam_core.predictor import HeadShape, SequencePredictor
 from aam_core.study import prepare_study
 from aam_core.table import FeatureTable
 from aam_core.unifrac import BatchUniFrac
-from benchmarks import measure, synthetic
+from benchmarks import datapath, flops, measure, synthetic
 from benchmarks.__main__ import main
 from benchmarks.contenders import counted
 from benchmarks.reference import (
@@ -174,6 +181,16 @@ def test_operations_are_counted_as_by_hand():
     assert backward.get_total_flops() == 2 * weights + 2.5 * attention
 
 
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("preset", ["tiny", "small"])
+def test_operations_by_formula_are_those_counted(preset, training):
+    arch = resolve_architecture(PretrainConfig(preset=preset, max_bp=45))
+    for length in (45, 40):  # 40 is no multiple of the patch
+        expected = flops.counted_of_asv(arch, length, training)
+        assert flops.of_asv(arch, length, training) == expected
+    assert flops.of_slot(arch, 9, training) == flops.counted_of_slot(arch, 9, training)
+
+
 class Here:
     """A contender in this process: a new one would import PyTorch first."""
 
@@ -196,6 +213,7 @@ MEASUREMENTS = {
     "train": ([*MODEL, "--samples=10"], 3),
     "predict": ([*MODEL, "--samples=5"], 2),
     "unifrac": ([*SMALL, "--tips=40"], 2),
+    "flops": (["--length=20", "--asvs=12"], 4),
     "pipeline": ([*SMALL, "--features=30", "--samples=10"], 1),
 }
 
@@ -238,17 +256,40 @@ def test_start_up_is_that_of_the_commands(tmp_path, monkeypatch):
     assert ["-m", "aam_core", "--help"] in [words[1:] for words in run]
 
 
+LARGE = ["--samples=20", "--features=60", "--asvs=12", "--depth=100", "--batches=2"]
+
+
 def test_scale_measures_each_phase_in_processes_of_its_own(tmp_path):
-    sizes = ["--samples=20", "--features=60", "--asvs=12", "--depth=100", "--batches=2"]
-    result = measured("scale", sizes, tmp_path)
-    seconds = [row["seconds"] for row in result["rows"]]
-    memory = [row["memory so far"] for row in result["rows"]]
-    assert len(seconds) == 5
-    assert min(seconds) > 0
+    result = measured("scale", LARGE, tmp_path)
+    made, *read = result["rows"]
+    assert made["seconds"] > 0
+    assert made["memory so far"] > 10**7
+    assert len(read) == 5
+    assert min(row["seconds"] for row in read) > 0
+    assert min(row["CPU seconds"] for row in read) > 0
+    memory = [row["memory so far"] for row in read]
     assert sorted(memory) == memory
     assert memory[0] > 10**8  # PyTorch and the table
-    assert result["details"]["samples"] == 20
-    assert result["details"]["batches"] == 2
+    assert result["details"]["pretrain"]["samples"] == 20
+    assert result["details"]["pretrain"]["batches"] == 2
+
+
+def test_scale_predicts_all_samples_into_a_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(measure, "Contender", Here)
+    texts = []
+    monkeypatch.setattr(
+        datapath,
+        "write_table",
+        lambda table, path: write_table(table, path) or texts.append(path.read_text()),
+    )
+    result = measured("scale", [*LARGE, "--predict", "--length=60"], tmp_path)
+    phases = [row["phase"] for row in result["rows"][-4:]]
+    assert phases[2:] == ["predict", "write the predictions"]
+    assert result["details"]["predict"]["samples"] == 20
+    assert any("samples/s" in note for note in result["notes"])
+    lines = texts[0].splitlines()
+    assert len(lines) == 21
+    assert np.isfinite([float(line.split("\t")[1]) for line in lines[1:]]).all()
 
 
 def test_a_dead_contender_is_told():

@@ -1,3 +1,4 @@
+import gc
 import gzip
 from collections import Counter
 
@@ -145,3 +146,16 @@ def test_deep_tree_needs_no_recursion():
     assert len(phylogeny.tip_names) == n
     assert len(phylogeny.lengths) == 2 * n - 1  # the root has a length too
     check_parents(phylogeny)
+
+
+@pytest.mark.parametrize("content", [NEWICK, "((a:1,b"])
+def test_read_leaves_garbage_collection_on(tmp_path, content):
+    path = tmp_path / "tree.nwk"
+    path.write_text(content)
+    assert gc.isenabled()
+    if content == NEWICK:
+        Phylogeny.read(path)
+    else:
+        with pytest.raises(InputError, match="could not be read"):
+            Phylogeny.read(path)
+    assert gc.isenabled()
