@@ -217,7 +217,8 @@ class DeviceOptions(Options):
     )
     asv_chunk_size: int = option(
         256,
-        "Most ASVs encoded at a time; 0 encodes all of a batch together.",
+        "Most ASVs encoded at a time; 0 encodes all of a batch together. A CPU takes "
+        "fewer, as many as fit into its caches.",
         low=0,
         when="Lower it where memory runs out in predict, or in training with "
         "gradient_checkpointing; raise it on a GPU with memory to spare.",
@@ -284,8 +285,9 @@ class MemoryOptions(Options):
 
     gradient_checkpointing: bool | None = option(
         None,
-        "Compute the layers again in the backward pass instead of keeping their "
-        "results: a fraction of the memory for about a third more time.",
+        "Compute the layers again in the backward pass, or whole chunks of ASVs where "
+        "there are many, instead of keeping their results: a fraction of the memory "
+        "for about a third more time.",
         shown=lambda: "on an NVIDIA or AMD GPU where a step does not fit without it",
         when="Turn it on where a CPU or Apple GPU runs out of memory in "
         "training; off where you know that the run fits and want its speed.",

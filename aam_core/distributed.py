@@ -141,15 +141,12 @@ class DataParallel(Strategy):
 
     Parameters
     ----------
-    config : PretrainConfig or TrainConfig
-        Chunk size.
     devices : list of torch.device
         The model is on the first.
     """
 
-    def __init__(self, config: Any, devices: Sequence[torch.device]) -> None:
+    def __init__(self, devices: Sequence[torch.device]) -> None:
         super().__init__(devices[0])
-        self.config = config
         self.devices = list(devices)
 
     def forward(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
@@ -175,19 +172,14 @@ class DataParallel(Strategy):
         # copies that pass their gradient back to the weights
         weights = {n: p.to(device) for n, p in module.named_parameters()}
         parts = len(self.devices)
-        part = asv_share(batch, number, parts, self.config.asv_chunk_size).to(device)
-        stack = module.transformer
-        again = stack.checkpointing
+        part = asv_share(batch, number, parts).to(device)
+        module.transformer.checkpointing = False
 
         def run(chunk: Chunk) -> tuple[Tensor, Tensor | None]:
             tokens = part.tokens_UL[chunk.start : chunk.stop, : chunk.length]
-            stack.checkpointing = False
-            try:
-                return functional_call(module, weights, (tokens, chunk, part))
-            finally:
-                stack.checkpointing = again
+            return functional_call(module, weights, (tokens, chunk, part))
 
-        if again:
+        if module.checkpointing:
             # of whole chunks, since layers computed again would not find their copies
             found = [checkpoint(run, c, use_reentrant=False) for c in part.chunks]
         else:

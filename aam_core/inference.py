@@ -164,9 +164,19 @@ class _Hidden:
 
 
 def chunk_size(
-    encoder: Encoder, length: int, options: DeviceOptions, device: torch.device
+    encoder: Encoder,
+    length: int,
+    options: DeviceOptions,
+    device: torch.device,
+    training: bool = False,
 ) -> int:
-    """ASVs of this length to encode at a time, at most `asv_chunk_size`."""
+    """ASVs of this length to encode at a time, at most `asv_chunk_size`.
+
+    In training 0 encodes all of a batch together; otherwise there may be any number,
+    and it means `CHUNK`.
+    """
+    if training and not options.asv_chunk_size:
+        return 0
     asked = options.asv_chunk_size or CHUNK
     if device.type != "cpu":
         return asked

@@ -122,7 +122,7 @@ def start_strategy(config: Any, device: Any) -> Any:
                 f"(devices is {config.devices}, and {number} can be used): leave "
                 "strategy out, or choose another."
             )
-        return DataParallel(config, [torch.device("cuda", n) for n in range(number)])
+        return DataParallel([torch.device("cuda", n) for n in range(number)])
     if (
         config.strategy == "none"
         or LAUNCHED not in os.environ

@@ -22,19 +22,15 @@ from aam_core.config import (
 from aam_core.device import autocast
 from aam_core.distributed import Strategy
 from aam_core.errors import InputError
-from aam_core.model import MLP_RATIO
+from aam_core.inference import chunk_size
+from aam_core.model import KEPT, KEPT_AROUND, MLP_RATIO, keeps_chunks
 from aam_core.resident import peak_resident
 from aam_core.sequences import VOCABULARY_SIZE
 from aam_core.study import Study
 
 FLOAT = 4  #: bytes
-#: Numbers of width D that a layer keeps for its backward pass, per position: two
-#: normalisations, queries, keys and values, the attention, two sums, and the two
-#: sides of the activation in the MLP.
-KEPT = 2 + 3 + 1 + 2 + 2 * MLP_RATIO
-#: The same for dropout, and for what surrounds a stack of layers (last normalisation,
-#: keys and values of the pooling, input).
-KEPT_BY_DROPOUT, KEPT_AROUND = 2, 5
+#: As `KEPT`, for dropout.
+KEPT_BY_DROPOUT = 2
 #: What the backward pass of one layer needs besides: gradients within the MLP.
 GRADIENTS = 2 * MLP_RATIO
 #: Share of all this that mixed precision leaves: much stays in float32.
@@ -118,10 +114,18 @@ def expected_bytes(
     numbers = stack(in_samples, load.largest, layers, in_samples)
     if not getattr(model, "frozen", False):
         patches = -(-load.length // arch.nucleotide_patch)
-        chunk = min(config.asv_chunk_size or load.distinct, load.distinct)
-        numbers += stack(
-            load.distinct * patches, patches, arch.attention_layers, chunk * patches
-        )
+        device = next(model.parameters()).device
+        size = chunk_size(encoder, load.length, config, device, training=True)
+        chunk = min(size or load.distinct, load.distinct)
+        chunks = -(-load.distinct // chunk)
+        if checkpointing and keeps_chunks(chunks, arch.attention_layers):
+            each = KEPT + KEPT_BY_DROPOUT * (arch.dropout > 0)
+            each = each * arch.attention_layers + KEPT_AROUND + GRADIENTS
+            numbers += each * chunk * patches
+        else:
+            numbers += stack(
+                load.distinct * patches, patches, arch.attention_layers, chunk * patches
+            )
     activations = FLOAT * arch.embedding_dim * numbers
     if config.mixed_precision != "none":
         activations *= MIXED

@@ -20,10 +20,18 @@ from torch.utils.checkpoint import checkpoint
 from aam_core.attention import attend
 from aam_core.batches import Batch, Chunk
 from aam_core.config import Architecture
+from aam_core.dropout import Dropout
 from aam_core.sequences import PAD, VOCABULARY_SIZE
 
 NUCLEOTIDES = 4
 MLP_RATIO = 4
+#: Numbers of width D that a layer keeps for its backward pass, per position: two
+#: normalisations, queries, keys and values, the attention, two sums, and the two
+#: sides of the activation in the MLP.
+KEPT = 2 + 3 + 1 + 2 + 2 * MLP_RATIO
+#: The same for what surrounds a stack of layers: last normalisation, keys and values of
+#: the pooling, input.
+KEPT_AROUND = 5
 
 
 class Attention(nn.Module):
@@ -58,7 +66,7 @@ class Block(nn.Module):
             nn.GELU(),
             nn.Linear(MLP_RATIO * width, width),
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x_BND: Tensor, keep_BN: Tensor | None = None) -> Tensor:
         """Return the layer's output, (B, N, D)."""
@@ -155,6 +163,7 @@ class NucleotideEncoder(nn.Module):
         )
         self.pool = AttentionPooling(width, arch.attention_heads)
         self.head = nn.Linear(width, self.patch * NUCLEOTIDES)
+        self.checkpointing = False
 
     def hidden(self, tokens_UL: Tensor, ragged: bool) -> tuple[Tensor, Tensor | None]:
         """Return the positions' states (U, P, D) and which are not padding."""
@@ -169,6 +178,22 @@ class NucleotideEncoder(nn.Module):
         if ragged:
             keep_UP = (tokens_UL != PAD).unflatten(1, (-1, self.patch)).any(-1)
         return self.transformer(x_UPD, keep_UP), keep_UP
+
+    def of_chunks(self, batch: Batch) -> list[tuple[Tensor, Tensor | None]]:
+        """Encode the chunks of a batch one after the other; see `forward`.
+
+        With `checkpointing` either whole chunks are computed again in the backward
+        pass, or each layer is: whichever keeps less.
+        """
+        calls = [
+            (batch.tokens_UL[c.start : c.stop, : c.length], c, batch)
+            for c in batch.chunks
+        ]
+        whole = keeps_chunks(len(calls), len(self.transformer.blocks))
+        self.transformer.checkpointing = self.checkpointing and not whole
+        if self.checkpointing and whole and self.training:
+            return [checkpoint(self, *call, use_reentrant=False) for call in calls]
+        return [self(*call) for call in calls]
 
     def forward(
         self, tokens_UL: Tensor, chunk: Chunk, batch: Batch | None = None
@@ -193,6 +218,15 @@ class NucleotideEncoder(nn.Module):
         logits = logits.unflatten(-1, (self.patch, NUCLEOTIDES))
         offset = (column % self.patch)[:, None, None].expand(-1, 1, NUCLEOTIDES)
         return pooled, logits.gather(1, offset).squeeze(1)
+
+
+def keeps_chunks(chunks: int, layers: int) -> bool:
+    """Whether to compute whole chunks again rather than each layer of all chunks.
+
+    The one keeps the layers of one chunk at a time, the other the inputs of all
+    layers, and what surrounds them, of all chunks.
+    """
+    return layers * KEPT < chunks * (layers + KEPT_AROUND)
 
 
 class AbundanceEmbedding(nn.Module):
@@ -276,10 +310,7 @@ class Encoder(nn.Module):
         Tensor or None
             Logits of the hidden nucleotides, (M, 4).
         """
-        parts = [
-            self.nucleotides(batch.tokens_UL[c.start : c.stop, : c.length], c, batch)
-            for c in batch.chunks
-        ]
+        parts = self.nucleotides.of_chunks(batch)
         asv_UD = torch.cat([pooled for pooled, _ in parts])
         if batch.masked_row_M is None:
             return asv_UD, None
@@ -339,5 +370,5 @@ class Encoder(nn.Module):
 
     def set_checkpointing(self, on: bool) -> None:
         """Recompute the layers in the backward pass instead of keeping them."""
-        for stack in (self.nucleotides.transformer, self.sample, self.encoder):
+        for stack in (self.nucleotides, self.sample, self.encoder):
             stack.checkpointing = on

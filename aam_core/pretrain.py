@@ -28,6 +28,7 @@ from aam_core.distributed import Strategy
 from aam_core.errors import InputError
 from aam_core.inference import (
     AsvTable,
+    chunk_size,
     collect,
     encode_table,
     masked_nucleotides,
@@ -285,16 +286,18 @@ class Session:
         self, masking: Masking | None, *, tokens: bool, distances: bool
     ) -> BatchMaker:
         """Makes batches, with what is asked for."""
+        study, config = self.inputs.study, self.config
+        length = study.tokens_FL.shape[1]
         return BatchMaker(
-            self.inputs.study,
-            token_limit=self.config.token_limit,
-            asv_sampling=self.config.asv_sampling,
-            chunk_size=self.config.asv_chunk_size,
+            study,
+            token_limit=config.token_limit,
+            asv_sampling=config.asv_sampling,
+            chunk_size=chunk_size(self.encoder, length, config, self.device, True),
             distances=self.inputs.distances if distances else None,
             scale=self.scale,
             masking=masking,
             tokens=tokens,
-            seed=self.config.seed,
+            seed=config.seed,
         )
 
     def batches(self) -> torch.utils.data.DataLoader:

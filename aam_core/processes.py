@@ -184,7 +184,7 @@ class Processes(Strategy):
 
     def _step(self, batch: Batch, model: nn.Module) -> dict[str, Tensor]:
         encoder = getattr(model, "base", model)
-        part = asv_share(batch, self.rank, self.world, self.config.asv_chunk_size)
+        part = asv_share(batch, self.rank, self.world)
         embedded, logits = encoder.encode_asvs(part)
         asv_UD = in_order(self.gather(embedded), len(batch.features))
         if logits is not None:

@@ -43,12 +43,14 @@ def in_order(values: Tensor, total: int) -> Tensor:
     return values.transpose(0, 1).flatten(0, 1)[:total]
 
 
-def asv_share(batch: Batch, part: int, parts: int, chunk_size: int) -> Batch:
-    """The ASVs of one part of a batch, with their hidden nucleotides, in chunks.
+def asv_share(batch: Batch, part: int, parts: int) -> Batch:
+    """The ASVs of one part of a batch, with their hidden nucleotides.
 
+    They are in chunks of the size that those of the batch have, so in equally many.
     Samples are left as they are; this batch is for `Encoder.encode_asvs` only.
     """
     rows = share(len(batch.features), part, parts)
+    chunk_size = batch.chunks[0].stop
     tokens_UL = batch.tokens_UL[torch.from_numpy(rows).to(batch.tokens_UL.device)]
     lengths = (tokens_UL != PAD).sum(dim=1).cpu().numpy()
     if batch.masked_row_M is None:

@@ -27,7 +27,7 @@ from aam_core.distributed import Strategy
 from aam_core.errors import InputError
 from aam_core.frozen import SCORES, FrozenBase
 from aam_core.fusion import MONITORED, FusionShape, check_heads
-from aam_core.inference import collect, encode_table
+from aam_core.inference import chunk_size, collect, encode_table
 from aam_core.inputs import (
     Inputs,
     Log,
@@ -330,18 +330,20 @@ class TrainSession:
     def maker(self, *, training: bool) -> BatchMaker:
         """Makes the batches of training or, with known embeddings, of validation."""
         learn = training and not self.model.frozen
+        study, config = self.inputs.study, self.config
+        encoder, length = self.model.base, study.tokens_FL.shape[1]
         return BatchMaker(
-            self.inputs.study,
-            token_limit=self.config.token_limit,
-            asv_sampling=self.config.asv_sampling,
-            chunk_size=self.config.asv_chunk_size,
+            study,
+            token_limit=config.token_limit,
+            asv_sampling=config.asv_sampling,
+            chunk_size=chunk_size(encoder, length, config, self.device, True),
             distances=self.inputs.distances if learn else None,
             scale=self.scale,
-            masking=masking_of(self.config, self.model.base) if learn else None,
+            masking=masking_of(config, encoder) if learn else None,
             categories_NK=self.labels.categories_NK,
             targets_NT=self.labels.values,
             tokens=learn,
-            seed=self.config.seed,
+            seed=config.seed,
         )
 
     def batches(self) -> torch.utils.data.DataLoader:

@@ -49,7 +49,7 @@ from benchmarks.reference import (
 
 CPU = torch.device("cpu")
 #: A way of training that takes little memory.
-LEAN = {"gradient_checkpointing": True, "asv_chunk_size": 64}
+LEAN = {"gradient_checkpointing": True}
 
 PRODUCTS = 5  #: times that matrix products are computed in a run
 COUNTED = 16  #: ASVs of which floating-point operations are counted

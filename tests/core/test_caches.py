@@ -413,5 +413,7 @@ def test_chunks_follow_the_size_of_the_model(monkeypatch, threads):
         assert chunk_size(encoder, 60, options, CPU) == expected
         gpu = torch.device("cuda")
         assert chunk_size(encoder, 60, options, gpu) == (asked or 256)
+        together = chunk_size(encoder, 60, options, CPU, training=True)
+        assert together == (expected if asked else 0)
     monkeypatch.setattr("aam_core.inference.CPU_NUMBERS", 1)
     assert chunk_size(encoder, 60, DeviceOptions(device="cpu"), CPU) == 8

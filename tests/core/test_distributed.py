@@ -194,7 +194,7 @@ def test_data_parallel_has_the_gradient_of_one_device(task, checkpointing):
     config = config_of(task)
     session, model = session_of(config)
     model.set_checkpointing(checkpointing)
-    DataParallel(config, [CPU] * 3).prepare(session, model)
+    DataParallel([CPU] * 3).prepare(session, model)
     rows = (spread.TRAINING[:5], spread.TRAINING[:2])
     same_steps([step(session, model, r) for r in rows], task)
 
@@ -215,7 +215,7 @@ def test_shares_of_a_batch_hold_its_samples_and_hidden_nucleotides():
     batch = session.batches().dataset[1, spread.TRAINING[:5]]
     hidden = set()
     for part in range(3):
-        own = asv_share(batch, part, 3, 9)
+        own = asv_share(batch, part, 3)
         ends = [(c.first_masked, c.last_masked) for c in own.chunks]
         assert ends[0][0] == 0
         assert ends[-1][1] == len(own.masked_row_M)

@@ -30,7 +30,7 @@ from aam_core.memory import (
     load_of,
     parts_of,
 )
-from aam_core.model import Encoder
+from aam_core.model import KEPT_AROUND, Encoder
 from aam_core.predict import predict
 from aam_core.predictor import HeadShape, SequencePredictor
 from aam_core.pretrain import Session, pretrain
@@ -226,6 +226,21 @@ def test_checkpointing_changes_memory_but_no_gradient(inputs):
     torch.testing.assert_close(gradient[True], gradient[False])
 
 
+def test_whole_chunks_are_computed_again_where_that_keeps_less(inputs, monkeypatch):
+    session = session_of(inputs, asv_chunk_size=2, dropout=0.2)
+    session.encoder.set_checkpointing(True)
+    assert len(session.batches().dataset[0, session.training].chunks) > 10
+    kept, gradient = {}, {}
+    for around in (-(10**6), KEPT_AROUND, 10**6):
+        monkeypatch.setattr("aam_core.model.KEPT_AROUND", around)
+        kept[around], gradient[around] = kept_bytes(session)
+    layers, chosen, chunks = kept.values()
+    assert chosen == chunks < 0.7 * layers
+    by_layers, by_choice, by_chunks = gradient.values()
+    torch.testing.assert_close(by_chunks, by_layers)
+    torch.testing.assert_close(by_choice, by_layers)
+
+
 def test_checkpointing_is_expected_to_help(inputs):
     session = session_of(inputs)
     load = load_of(inputs.study, session.training, 8, 1024)
@@ -240,7 +255,7 @@ def test_checkpointing_on_a_cpu(inputs, given, on):
     session = session_of(inputs, gradient_checkpointing=given)
     fit_to_memory(session, session.encoder, CPU, pytest.fail)
     encoder = session.encoder
-    stacks = (encoder.nucleotides.transformer, encoder.sample, encoder.encoder)
+    stacks = (encoder.nucleotides, encoder.sample, encoder.encoder)
     assert [s.checkpointing for s in stacks] == [on] * 3
 
 
