@@ -300,6 +300,8 @@ class _Heard:
                 self.report(what)
             elif kind == "pid":
                 self.pids.append(what)
+                if self.asked_to_end:  # before this process was there
+                    self.send(signal.SIGTERM)
             else:
                 self.errors.append((kind, *what))
 

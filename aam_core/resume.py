@@ -1,7 +1,8 @@
 """What a run needs to be stopped, and to go on later as if it never was.
 
 After each epoch the whole state of training is in one file. It holds tensors,
-numbers and texts only and is read without unpickling code.
+numbers and texts only and is read without unpickling code. The parts that several
+processes may write instead have a list that torch unpickles: no artifact has them.
 """
 
 import math
