@@ -1,8 +1,9 @@
 """The layout of an encoder or model on disk.
 
 A directory of `config.json` (what it is and how it came to be),
-`model.safetensors` (weights) and `history.tsv` (losses by epoch). The QIIME 2
-artifacts have the same layout. Nothing here imports torch at load.
+`model.safetensors` (weights) and `history.tsv` (losses by epoch). That of a run which
+was stopped may also have `state.pt`, with which the run goes on. The QIIME 2 artifacts
+have the same layout. Nothing here imports torch at load.
 """
 
 import json
@@ -10,6 +11,7 @@ import math
 import os
 import platform
 import tempfile
+import zipfile
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -23,7 +25,7 @@ from aam_core.errors import InputError, some
 
 SCHEMA = 1
 CONFIG, WEIGHTS, HISTORY = "config.json", "model.safetensors", "history.tsv"
-STATE = "state.pt"  #: of an unfinished run, in a folder of its own
+STATE = "state.pt"  #: of an unfinished run, in a folder of its own or the model's
 KINDS = ("encoder", "model")
 TASKS = ("regression", "classification")
 REQUIRED = ("schema", "kind", "task", "software", "architecture", "options", "split")
@@ -120,6 +122,24 @@ def find_state(*folders: Path) -> Path:
     )
 
 
+def check_state(path: Path | str, level: str = "max") -> None:
+    """Raise `InputError` unless a file is a whole training state, as torch writes it.
+
+    `min` reads the list of the file's parts, which is its end; `max` all of it. Nothing
+    is unpickled.
+    """
+    try:
+        with zipfile.ZipFile(path) as parts:
+            whole = any(name.endswith("/data.pkl") for name in parts.namelist())
+            damaged = parts.testzip() if level == "max" else None
+    except (zipfile.BadZipFile, OSError):
+        whole, damaged = False, None
+    if not whole:
+        raise InputError(f"{path} is not a training state, or it was cut off.")
+    if damaged is not None:
+        raise InputError(f"{path} is damaged: its part {damaged!r} was changed.")
+
+
 def read_config(directory: Path | str) -> dict[str, Any]:
     """The checked content of `config.json`.
 
@@ -204,7 +224,8 @@ def check_layout(directory: Path | str, level: str = "max") -> None:
         The directory.
     level : {'min', 'max'}
         `min` reads headers only. `max` also checks the shapes against the
-        configuration, that the weights are finite, and that epochs rise.
+        configuration, that the weights are finite, that epochs rise, and that a
+        training state can be read.
 
     Raises
     ------
@@ -222,8 +243,13 @@ def check_layout(directory: Path | str, level: str = "max") -> None:
             f"The weights of {directory} do not fit its {CONFIG}: "
             f"{some(sorted(wrong))}."
         )
+    state = directory / STATE
+    if state.exists():
+        check_state(state, level)
     if level == "min":
         return
+    if state.exists():
+        _check_command(config, directory)
     history = read_history(directory)
     if not history["epoch"].is_monotonic_increasing or not history["epoch"].is_unique:
         raise InputError(f"The epochs in {directory / HISTORY} do not rise.")
@@ -240,6 +266,17 @@ def _check_width(config: dict, shapes: dict, directory: Path) -> None:
                 f"{directory} has embedding_dim {width} in its {CONFIG}, but "
                 f"{prefix + name} has shape {shapes.get(prefix + name)}."
             )
+
+
+def _check_command(config: dict, directory: Path) -> None:
+    from aam_core.resume import read_state  # slow to import
+
+    command = read_state(directory)["identity"].get("command")
+    if command != {"encoder": "pretrain", "model": "train"}[config["kind"]]:
+        raise InputError(
+            f"The training state in {directory} is one of {command!r}, which writes no "
+            f"{config['kind']}."
+        )
 
 
 def _check_finite(path: Path) -> None:

@@ -289,6 +289,7 @@ class _Heard:
     def __init__(self, report: Callable[[str], None]) -> None:
         self.report = report
         self.pids: list[int] = []
+        self.asked_to_end = False
         self.errors: list[tuple[str, int, str]] = []
 
     def listen(self, queue: Any) -> None:
@@ -299,11 +300,14 @@ class _Heard:
                 self.report(what)
             elif kind == "pid":
                 self.pids.append(what)
+                if self.asked_to_end:  # before this process was there
+                    self.send(signal.SIGTERM)
             else:
                 self.errors.append((kind, *what))
 
     def send(self, number: signal.Signals) -> None:
         """Send all of them a signal."""
+        self.asked_to_end = True
         for pid in self.pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
@@ -319,6 +323,11 @@ class _Heard:
                 f"{killed}. All processes of the run were ended. SIGKILL often means "
                 "that memory ran out: lower batch_size or token_limit, or choose fewer "
                 "devices."
+            )
+        if self.asked_to_end and not self.errors:
+            return RuntimeError(
+                "The run was asked to end (SIGTERM) before its training had begun or "
+                "after it: there is no result."
             )
         for _, number, text in self.errors:
             return RuntimeError(f"Process {number} of the run failed:\n{text}")

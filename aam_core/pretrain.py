@@ -107,7 +107,8 @@ def pretrain(
         Folder for event files.
     state : Path, optional
         Folder for the state of training, written after each epoch and removed when
-        the model is complete.
+        the model is complete. It may be `output`: a stopped run then leaves its state
+        beside its model.
     resume_from : Path, optional
         Folder with the state of an interrupted run, which then goes on as if it had
         never been interrupted. It may be `state`.
@@ -180,8 +181,7 @@ def pretrain(
     description |= {"kind": "encoder", "task": None, "report": log.lines}
     if strategy.main:
         checkpoint.save(output, description, result.best_state, result.history)
-    if result.completed:
-        keeper.remove()
+    keeper.end(result.completed, output)
 
 
 def resolve_from(options: ModelOptions, encoder: Path | None) -> Architecture:

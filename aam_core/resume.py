@@ -1,7 +1,8 @@
 """What a run needs to be stopped, and to go on later as if it never was.
 
 After each epoch the whole state of training is in one file. It holds tensors,
-numbers and texts only and is read without unpickling code.
+numbers and texts only and is read without unpickling code. The parts that several
+processes may write instead have a list that torch unpickles: no artifact has them.
 """
 
 import math
@@ -112,7 +113,7 @@ class StateKeeper:
         if self.strategy.sharded and folder is None:
             raise InputError(
                 "fsdp_sharded_checkpoint has no effect where no training state is "
-                "written: leave it out, or use the command aam."
+                "written: leave it out, or name a folder for the state."
             )
         self.resume_from = resume_from
         self._earlier = None if resume_from is None else read_state(resume_from)
@@ -190,10 +191,31 @@ class StateKeeper:
             if shards.name != state.get("shards"):
                 shutil.rmtree(shards)
 
-    def remove(self) -> None:
-        """Delete the state: the run has ended, and its model is written."""
+    def end(self, completed: bool, model: Path) -> None:
+        """Leave what a run leaves whose model is written.
+
+        Parameters
+        ----------
+        completed : bool
+            A complete run leaves no state, a stopped one its last.
+        model : Path
+            Folder of the model. A state beside the model is one file, so that it goes
+            where the model goes.
+        """
         if self.folder is None or not self.folder.is_dir() or not self.strategy.main:
             return
+        if completed:
+            self._remove()
+        elif self.strategy.sharded and self.folder.resolve() == model.resolve():
+            from aam_core.shards import read_shards  # slow to import
+
+            state = read_state(self.folder)
+            weights, moments = read_shards(self.folder / state.pop("shards"))
+            state["model"] = weights
+            state["stepper"]["optimizer"]["state"] = moments
+            self._replace(state)
+
+    def _remove(self) -> None:
         for name in (STATE, f"{STATE}.part"):
             (self.folder / name).unlink(missing_ok=True)
         for shards in self.folder.glob(f"{SHARDS}*"):
@@ -233,6 +255,12 @@ def read_state(folder: Path) -> dict[str, Any]:
         raise InputError(
             f"{path} has schema {schema!r}; this version of q2-aam goes on from "
             f"{SCHEMA}. Use the version that wrote it."
+        )
+    shards = state.get("shards")
+    if shards and shards not in [p.name for p in folder.glob(f"{SHARDS}*")]:
+        raise InputError(
+            f"{path} lacks its parts: the folder {shards} should be beside it "
+            "(fsdp_sharded_checkpoint). Copy it too, or start the run anew."
         )
     return state
 

@@ -58,6 +58,36 @@ def load_shards(
     optimizer.load_state_dict({"state": moments, "param_groups": groups})
 
 
+def read_shards(folder: Path) -> tuple[dict[str, Tensor], dict[int, dict[str, Tensor]]]:
+    """What `save_shards` wrote, put together in this process alone.
+
+    Returns
+    -------
+    weights : dict of torch.Tensor
+        By name, as in the model's `state_dict`.
+    moments : dict
+        `state` of the optimiser's `state_dict`.
+    """
+    reader = FileSystemReader(folder)
+    state = {
+        name: torch.empty(tensor.size, dtype=tensor.properties.dtype)
+        for name, tensor in reader.read_metadata().state_dict_metadata.items()
+    }
+    with warnings.catch_warnings():
+        # that a single process is taken for one
+        warnings.filterwarnings("ignore", "torch.distributed is disabled")
+        dcp.load(state, storage_reader=reader, no_dist=True)
+    weights, moments = {}, {}
+    for key, value in state.items():
+        kind, name = key.split(".", 1)
+        if kind == "model":
+            weights[name] = value
+        else:
+            number, name = name.split(".", 1)
+            moments.setdefault(int(number), {})[name] = value
+    return weights, moments
+
+
 def _weights(model: nn.Module) -> dict[str, Tensor]:
     return {f"model.{name}": value for name, value in model.state_dict().items()}
 

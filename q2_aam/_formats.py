@@ -94,13 +94,24 @@ class AAMHistoryFormat(TextFileFormat):
             _check_table(handle, level, first="epoch")
 
 
+class AAMTrainingStateFormat(BinaryFileFormat):
+    """`state.pt`: what a run that was stopped needs to go on. No code in it is run."""
+
+    def _validate_(self, level: str) -> None:
+        from aam_core.checkpoint import check_state
+
+        with _as_validation():
+            check_state(str(self.path), level)
+
+
 class _LayoutFormat(DirectoryFormat):
-    """What `aam_core.checkpoint.save` writes."""
+    """What `aam_core.checkpoint.save` writes, and the state of a run that goes on."""
 
     kind = ""
     config = File("config.json", format=AAMConfigFormat)
     weights = File("model.safetensors", format=SafetensorsFormat)
     history = File("history.tsv", format=AAMHistoryFormat)
+    training_state = File("state.pt", format=AAMTrainingStateFormat, optional=True)
 
     def _validate_(self, level: str) -> None:
         from aam_core.checkpoint import check_layout, read_config

@@ -1,15 +1,21 @@
 """What the actions share: views of artifacts become inputs of the engine."""
 
+import atexit
+import sys
 from pathlib import Path
 from typing import Any
 
 import biom
+import click
 import pandas as pd
 import qiime2
 import skbio
 from q2_types.feature_data import DNAFASTAFormat
 from q2_types.tree import NewickFormat
 from qiime2.plugin.model import DirectoryFormat
+
+from aam_core.checkpoint import STATE, read_config
+from aam_core.errors import InputError
 
 
 def report(message: str) -> None:
@@ -50,6 +56,42 @@ def frame(metadata: qiime2.Metadata | None) -> pd.DataFrame | None:
 def directory(artifact: DirectoryFormat | None) -> Path | None:
     """Where the files of an artifact lie."""
     return None if artifact is None else Path(str(artifact))
+
+
+def state_folder(artifact: DirectoryFormat | None) -> Path | None:
+    """Where the training state of a run that was stopped lies.
+
+    Raises
+    ------
+    InputError
+        If the artifact carries none.
+    """
+    folder = directory(artifact)
+    if folder is not None and not (folder / STATE).is_file():
+        raise InputError(
+            "The artifact resume_from carries no training state: its run reached its "
+            "end. Leave resume_from out; to train further from its weights, pass it "
+            "as the encoder to start from."
+        )
+    return folder
+
+
+def tell_if_stopped(artifact: DirectoryFormat) -> None:
+    """Say that a run did not reach its end.
+
+    q2cli shows what an action prints with `--verbose` only. That a result is not
+    complete must not be missed, so there it is said again when the command ends.
+    """
+    if read_config(str(artifact))["completed"]:
+        return
+    line = (
+        "The run was stopped before its end: the result is the best model so far, "
+        "marked as not completed. To go on, repeat the command with this result as "
+        "resume_from."
+    )
+    report(line)
+    if "q2cli" in sys.modules:
+        atexit.register(click.echo, line, err=True)
 
 
 def as_predictions(predictions: pd.DataFrame) -> pd.Series:

@@ -8,7 +8,15 @@ from q2_types.tree import NewickFormat
 
 from aam_core.config import PretrainConfig
 from q2_aam._formats import AAMEncoderDirectoryFormat
-from q2_aam._inputs import directory, distance_inputs, frame, report, table_inputs
+from q2_aam._inputs import (
+    directory,
+    distance_inputs,
+    frame,
+    report,
+    state_folder,
+    table_inputs,
+    tell_if_stopped,
+)
 from q2_aam._signature import takes_options
 
 
@@ -19,6 +27,7 @@ def pretrain(
     phylogeny: NewickFormat = None,
     distance_matrix: skbio.DistanceMatrix = None,
     pretrained_encoder: AAMEncoderDirectoryFormat = None,
+    resume_from: AAMEncoderDirectoryFormat = None,
     metadata: qiime2.Metadata = None,
     **options,
 ) -> AAMEncoderDirectoryFormat:
@@ -36,5 +45,8 @@ def pretrain(
         metadata=frame(metadata),
         encoder=directory(pretrained_encoder),
         report=report,
+        state=directory(learned),
+        resume_from=state_folder(resume_from),
     )
+    tell_if_stopped(learned)
     return learned

@@ -15,7 +15,9 @@ from q2_aam._inputs import (
     distance_inputs,
     frame,
     report,
+    state_folder,
     table_inputs,
+    tell_if_stopped,
 )
 from q2_aam._signature import takes_options
 
@@ -28,6 +30,7 @@ def train(
     phylogeny: NewickFormat = None,
     distance_matrix: skbio.DistanceMatrix = None,
     encoder: AAMEncoderDirectoryFormat = None,
+    resume_from: AAMModelDirectoryFormat = None,
     **options,
 ) -> (AAMModelDirectoryFormat, pd.Series):
     """Learn to predict sample metadata."""
@@ -44,5 +47,8 @@ def train(
         metadata=frame(metadata),
         encoder=directory(encoder),
         report=report,
+        state=directory(model),
+        resume_from=state_folder(resume_from),
     )
+    tell_if_stopped(model)
     return model, as_predictions(predictions)

@@ -14,6 +14,7 @@ from q2_aam._formats import (
     AAMHistoryFormat,
     AAMModelDirectoryFormat,
     RegressionDetailsFormat,
+    _LayoutFormat,
 )
 from q2_aam.plugin_setup import plugin
 
@@ -68,14 +69,21 @@ def _model_to_dict(fmt: AAMModelDirectoryFormat) -> dict:
     return fmt.config.view(dict)
 
 
+def _run_metadata(fmt: _LayoutFormat) -> qiime2.Metadata:
+    """The history, and whether the run reached its end."""
+    epochs = _history_metadata(fmt.history.view(pd.DataFrame)).to_dataframe()
+    completed = fmt.config.view(dict).get("completed", True)
+    return qiime2.Metadata(epochs.assign(completed=str(completed).lower()))
+
+
 @plugin.register_transformer
 def _encoder_to_metadata(fmt: AAMEncoderDirectoryFormat) -> qiime2.Metadata:
-    return _history_metadata(fmt.history.view(pd.DataFrame))
+    return _run_metadata(fmt)
 
 
 @plugin.register_transformer
 def _model_to_metadata(fmt: AAMModelDirectoryFormat) -> qiime2.Metadata:
-    return _history_metadata(fmt.history.view(pd.DataFrame))
+    return _run_metadata(fmt)
 
 
 @plugin.register_transformer

@@ -23,6 +23,7 @@ from q2_aam._formats import (
     AAMEncoderDirectoryFormat,
     AAMHistoryFormat,
     AAMModelDirectoryFormat,
+    AAMTrainingStateFormat,
     RegressionDetailsDirectoryFormat,
     RegressionDetailsFormat,
     SafetensorsFormat,
@@ -65,6 +66,7 @@ plugin.register_formats(
     AAMConfigFormat,
     AAMHistoryFormat,
     SafetensorsFormat,
+    AAMTrainingStateFormat,
     AAMEncoderDirectoryFormat,
     AAMModelDirectoryFormat,
     RegressionDetailsFormat,
@@ -116,6 +118,11 @@ DISTANCES_DESCRIPTION = {
 ENCODER_DESCRIPTION = (
     "Pre-trained encoder to start from. Without, training starts anew."
 )
+RESUME_DESCRIPTION = {
+    "resume_from": "What this action returned when it was stopped before its end "
+    "(max_hours, SIGTERM). The run goes on as if it had never been stopped; repeat all "
+    "other inputs and parameters as they were."
+}
 METADATA_DESCRIPTION = "Sample metadata with the columns that other parameters name."
 MODEL_DESCRIPTION = "Trained model: settings, weights and the course of training."
 PREDICTIONS_DESCRIPTION = "Predictions of the {} samples (of the first target column)."
@@ -131,13 +138,17 @@ REGRESSION, CLASSIFICATION = (
 
 plugin.methods.register_function(
     function=pretrain,
-    inputs=TABLE | SEQUENCES | DISTANCES | {"pretrained_encoder": AAMEncoder},
+    inputs=TABLE
+    | SEQUENCES
+    | DISTANCES
+    | {"pretrained_encoder": AAMEncoder, "resume_from": AAMEncoder},
     parameters={"metadata": Metadata} | parameter_types(PretrainConfig),
     outputs=[("encoder", AAMEncoder)],
     input_descriptions=TABLE_DESCRIPTION
     | SEQUENCES_DESCRIPTION
     | DISTANCES_DESCRIPTION
-    | {"pretrained_encoder": ENCODER_DESCRIPTION},
+    | {"pretrained_encoder": ENCODER_DESCRIPTION}
+    | RESUME_DESCRIPTION,
     parameter_descriptions={"metadata": METADATA_DESCRIPTION}
     | parameter_descriptions(PretrainConfig),
     output_descriptions={
@@ -162,13 +173,17 @@ T_task, T_model, T_predictions = TypeMap(
 )
 plugin.methods.register_function(
     function=train,
-    inputs=TABLE | SEQUENCES | DISTANCES | {"encoder": AAMEncoder},
+    inputs=TABLE
+    | SEQUENCES
+    | DISTANCES
+    | {"encoder": AAMEncoder, "resume_from": AAMModel[Regression | Classification]},
     parameters={"metadata": Metadata} | parameter_types(TrainConfig) | {"task": T_task},
     outputs=[("model", T_model), ("predictions", T_predictions)],
     input_descriptions=TABLE_DESCRIPTION
     | SEQUENCES_DESCRIPTION
     | DISTANCES_DESCRIPTION
-    | {"encoder": ENCODER_DESCRIPTION},
+    | {"encoder": ENCODER_DESCRIPTION}
+    | RESUME_DESCRIPTION,
     parameter_descriptions={"metadata": METADATA_DESCRIPTION}
     | parameter_descriptions(TrainConfig),
     output_descriptions={

@@ -218,7 +218,7 @@ def in_processes(number, folder, jobs, nodes=1):
 
 def doomed(config, output, report, victim):
     """A process of `launch` that is killed, or finds an error; the others wait."""
-    report(f"process {rank()} is there")
+    report(f"{rank()} {os.getpid()}")
     if rank() == victim and output == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
     if rank() == victim and output == "refused":

@@ -1,8 +1,11 @@
 """Several processes on a CPU compute what one does."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,6 +14,7 @@ import torch
 from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy
 
 from aam_core import checkpoint, fusion
+from aam_core import launch as launching
 from aam_core.batches import chunks_of
 from aam_core.config import PretrainConfig, TrainConfig
 from aam_core.distributed import DataParallel, Strategy
@@ -90,6 +94,7 @@ def three(tmp_path_factory, folder, two):
     """What three processes find; they go on where two were interrupted."""
     jobs = [(f"pretrain {s}", steps, "pretrain", s) for s in BOTH]
     jobs += [
+        ("fit train", fitted, "train", {"strategy": "fsdp"}),
         ("resumed whole", resumed, AGAIN, str(folder / "whole")),
         (
             "resumed parts",
@@ -146,6 +151,18 @@ def test_three_processes_share_two_samples(three, strategy):
 @pytest.mark.parametrize("task", ["pretrain", "train"])
 def test_a_run_of_two_processes_is_that_of_one(two, task):
     same_run(fitted(task, {}, 0), two[f"fit {task}"])
+
+
+def test_validation_of_three_processes_is_that_of_one(three):
+    """Of 5 samples in 5 chunks of ASVs, with covariates: each counts once."""
+    same_run(fitted("train", {}, 0), three["fit train"])
+
+
+def test_nodes_that_hold_copies_of_a_divided_model(tmp_path):
+    jobs = [("steps", steps, "pretrain", "fsdp")]
+    found = in_processes(4, tmp_path, jobs, nodes=2)["steps"]
+    assert found[0]["divided"]
+    same_steps(found, "pretrain")
 
 
 def test_precision_accumulation_and_checkpointing_are_those_of_one(two):
@@ -234,6 +251,10 @@ def test_shares_of_a_batch_hold_its_samples_and_hidden_nucleotides():
     assert hidden == set(pairs)
 
 
+#: Seconds within which a run ends when one of its processes does, start included.
+WAIT = 120
+
+
 def config(**options):
     return PretrainConfig(**{"device": "cpu"} | options)
 
@@ -251,9 +272,61 @@ def config(**options):
     ],
 )
 def test_a_launched_process_that_fails_ends_all(end, error, words):
-    heard = []
+    heard, start = [], time.monotonic()
     with pytest.raises(error, match=words):
         launch(doomed, 2, config(), end, report=heard.append, victim=1)
+    assert time.monotonic() - start < WAIT  # not when the others end
+    assert sorted(line.split()[0] for line in heard) == ["0", "1"]
+    assert gone(line.split()[1] for line in heard)
+
+
+def test_a_run_can_be_ended_before_its_processes_are_there(monkeypatch):
+    start = launching._launch
+
+    def asked(*args):
+        os.kill(os.getpid(), signal.SIGTERM)
+        start(*args)
+
+    monkeypatch.setattr(launching, "_launch", asked)
+    begin, heard = time.monotonic(), []
+    with pytest.raises(RuntimeError, match="asked to end"):
+        launch(doomed, 2, config(), "", report=heard.append, victim=None)
+    assert time.monotonic() - begin < WAIT
+
+
+KILLED = """
+import sys
+from aam_core.config import PretrainConfig
+from aam_core.launch import launch
+from tests.core.spread import doomed
+
+def tell(line):
+    print(line, flush=True)
+
+launch(doomed, 2, PretrainConfig(device="cpu"), "", report=tell, victim=None)
+"""
+
+
+def gone(pids):
+    """Whether these processes end within seconds."""
+    left, end = [Path("/proc") / pid for pid in pids], time.monotonic() + 10
+    while left and time.monotonic() < end:
+        left = [place for place in left if place.exists()]
+        time.sleep(0.1)
+    return not left
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc")
+def test_a_run_that_is_killed_leaves_no_processes():
+    run = subprocess.Popen(
+        [sys.executable, "-c", KILLED], stdout=subprocess.PIPE, text=True
+    )
+    pids = [run.stdout.readline().split()[1] for _ in range(2)]
+    assert all((Path("/proc") / pid).exists() for pid in pids)
+    run.kill()
+    run.wait()
+    assert gone(pids)
+    run.stdout.close()
 
 
 @pytest.mark.behaviour("devices")
@@ -300,7 +373,14 @@ def test_torchrun_trains(files, tmp_path):  # noqa: F811
         *("--attention-layers", "1"),
     ]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    subprocess.run(list(map(str, command)), check=True, env=environment)
+    done = subprocess.run(
+        list(map(str, command)),
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("Epoch 1/1:   0%") == 1  # one bar
     best = tmp_path / "run" / "checkpoints" / "best_model"
     checkpoint.check_layout(best, "max")
     assert checkpoint.read_config(best)["completed"]

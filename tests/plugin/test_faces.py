@@ -18,6 +18,7 @@ READ = [
     ("unifrac_matrix", "distance_matrix", LEARN),
     ("pretrained_encoder", "pretrained_encoder", ("pretrain",)),  # encoder is written
     ("pretrained_encoder", "encoder", ("train",)),
+    ("resume_from", "resume_from", LEARN),
     ("model", "model", ("predict",)),
 ]
 #: What only one has, in which commands, and why.
@@ -26,7 +27,6 @@ ONLY_AAM = [
     ("output", ("predict", "rf-baseline"), "QIIME 2 names each output itself"),
     ("details", ("predict",), "QIIME 2 names each output itself"),
     ("overwrite", ALL, "artifacts are never changed"),
-    ("resume_from", LEARN, "a QIIME 2 action that is interrupted leaves nothing"),
     ("train_samples", ("rf-baseline",), "QIIME 2 reads the split from the model"),
     ("val_samples", ("rf-baseline",), "QIIME 2 reads the split from the model"),
     ("classifier", ("train", "rf-baseline"), "the parameter task in QIIME 2"),

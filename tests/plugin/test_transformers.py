@@ -75,6 +75,7 @@ def test_artifacts_as_metadata_and_dict(encoder, classification):
     for artifact, kind in ((encoder, "encoder"), (classification.model, "model")):
         history = artifact.view(qiime2.Metadata)
         assert list(history.ids) == ["epoch 1", "epoch 2"]
+        assert history.get_column("completed").to_series().tolist() == ["true"] * 2
         config = artifact.view(dict)
         assert config["kind"] == kind
         assert config["architecture"]["embedding_dim"] == 8
