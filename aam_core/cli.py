@@ -299,8 +299,16 @@ def predict(
 @main.command("rf-baseline", cls=Topical)
 @click.option("--table", required=True, type=FILE, help="Feature table (BIOM, or TSV).")
 @click.option("--metadata", required=True, type=FILE, help="Sample metadata (TSV).")
-@click.option("--train-samples", type=FILE, help="Ids of training samples, one a line.")
-@click.option("--val-samples", type=FILE, help="Ids of the samples to predict.")
+@click.option(
+    "--train-samples",
+    type=FILE,
+    help="Ids of training samples, one a line; without, all but --val-samples.",
+)
+@click.option(
+    "--val-samples",
+    type=FILE,
+    help="Ids of the samples to predict; without, all but --train-samples.",
+)
 @click.option("--output", required=True, type=NEW, help="Predictions (TSV).")
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @click.option("--classifier", is_flag=True, help="Predict classes, not numbers.")

@@ -33,6 +33,11 @@ def older_spellings(function: Callable) -> Callable:
             metavar="STR,…",
             help="Now --target-transform zscore-category with --normalize-by.",
         ),
+        Older(
+            ["--out-dim"],
+            type=int,
+            help="Refused: it follows from the target columns or classes.",
+        ),
     ]
     parameters = getattr(function, "__click_params__", [])
     # click reads this list from its end, as decorators fill it
@@ -60,8 +65,14 @@ def translated(
     Raises
     ------
     InputError
-        If the older spellings contradict each other, or the new ones.
+        If the older spellings contradict each other, or the new ones, or nothing of
+        today stands for one.
     """
+    if given["out_dim"] is not None:
+        raise InputError(
+            "--out-dim has no effect: what the model predicts follows from the columns "
+            "that --metadata-column names, or from their classes. Leave it out."
+        )
     used = []
     if given["normalize_targets"] is not None:
         negated = "" if given["normalize_targets"] else "no-"

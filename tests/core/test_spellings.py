@@ -6,7 +6,7 @@ from aam_core.errors import InputError
 from aam_core.spellings import strategy_of, translated
 
 NOTHING = dict.fromkeys(
-    ("normalize_targets", "log_transform_targets", "normalize_targets_by")
+    ("normalize_targets", "log_transform_targets", "normalize_targets_by", "out_dim")
 ) | {"target_transform": None, "normalize_by": ()}
 
 
@@ -79,6 +79,7 @@ def test_nothing_older():
             {"normalize_targets": False, "normalize_targets_by": "site"},
             "contradict each other",
         ),
+        ({"out_dim": 1}, "--out-dim has no effect"),
     ],
 )
 def test_contradictions(given, match):

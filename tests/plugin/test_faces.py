@@ -34,6 +34,7 @@ ONLY_AAM = [
     ("normalize_targets", ("train",), "an older spelling of target_transform"),
     ("log_transform_targets", ("train",), "an older spelling of target_transform"),
     ("normalize_targets_by", ("train",), "an older spelling of normalize_by"),
+    ("out_dim", ("train",), "refused with a reason, for users of other tools"),
     ("fsdp", LEARN, "a shorter spelling of strategy fsdp"),
     ("distributed", LEARN, "a shorter spelling of strategy ddp"),
     ("data_parallel", LEARN, "a shorter spelling of strategy data-parallel"),
