@@ -26,7 +26,8 @@ def older_spellings(function: Callable) -> Callable:
             ["--log-transform-targets"],
             is_flag=True,
             default=None,
-            help="Now --target-transform log-minmax.",
+            help="Now --target-transform log-minmax, or log-zscore with "
+            "--no-normalize-targets.",
         ),
         Older(
             ["--normalize-targets-by"],
@@ -101,13 +102,13 @@ def translated(
 def _meaning(given: Mapping[str, Any], said: str) -> dict[str, Any]:
     scaled, columns = given["normalize_targets"], given["normalize_targets_by"]
     if given["log_transform_targets"]:
-        if scaled is False or columns is not None:
+        if columns is not None:
             raise InputError(
                 f"{said} has no counterpart: with logarithms, the target is scaled "
-                "too, and over all samples. Choose --target-transform log-minmax or "
-                "log-zscore."
+                "over all samples. Choose --target-transform log-minmax or log-zscore."
             )
-        return {"target_transform": "log-minmax"}
+        # Without a scale of their own, logarithms are only moved and stretched.
+        return {"target_transform": "log-zscore" if scaled is False else "log-minmax"}
     if columns is not None:
         if scaled is False:
             raise InputError(f"{said} contradict each other: leave one of them out.")

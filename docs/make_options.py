@@ -18,6 +18,44 @@ for `task`. The last column says when to choose another value than the default.
 """
 
 
+#: Options with another default than in AAM (Attention All Microbes): its, and why not.
+OTHER_DEFAULTS = {
+    "count_embedding": ("off", "abundances tell much of what presence does not"),
+    "count_prediction": ("on", "abundances are an input already; it costs time"),
+    "asv_sampling": ("first", "which ASVs are first depends on the file"),
+    "warmup_steps": ("10000", "a small study has fewer steps than that in all"),
+    "max_grad_norm": ("no limit", "one bad batch does not undo an epoch"),
+    "gradient_checkpointing": ("on", "it costs time where memory suffices"),
+    "auto_batch_size": ("on", "results would depend on the GPU"),
+    "attn_implementation": ("mem_efficient", "a CPU does not have it"),
+    "num_workers": ("4", "a CPU's cores are busy with the model"),
+    "device": ("cuda", "the same command runs with and without a GPU"),
+    "seed": ("none", "a run can be repeated as it was"),
+}
+
+COMING = """## Coming from AAM
+
+Options of AAM (Attention All Microbes) have their names here, and their defaults but
+for those below. `--unifrac-metric unifrac` is `unweighted`; `--out-dim` follows from
+the target; an option that others leave without effect is refused, not ignored;
+`predict` stops at unknown categories unless `--unknown-categories ignore`; and a model
+is not one file, but the folder `checkpoints/best_model` (or that of the run).
+
+| option | there | here | why |
+| --- | --- | --- | --- |
+"""
+
+
+def other_defaults() -> str:
+    """The options whose defaults users of AAM will not expect."""
+    specs = {spec.name: spec for spec in option_specs(COMMANDS["train"])}
+    rows = [
+        f"| `{name}` | {there} | {specs[name].shown_default} | {reason} |"
+        for name, (there, reason) in OTHER_DEFAULTS.items()
+    ]
+    return COMING + "\n".join(rows)
+
+
 def markdown() -> str:
     """The whole page."""
     parts = [HEAD]
@@ -34,6 +72,7 @@ def markdown() -> str:
                 )
             parts.append(_row(spec))
         parts.append("")
+    parts.append(other_defaults())
     return "\n".join(parts).rstrip() + "\n"
 
 

@@ -126,6 +126,7 @@ def test_classifier_and_lists_of_columns(files, tmp_path):
         (("--no-normalize-targets",), "none", []),
         (("--normalize-targets",), "minmax", []),
         (("--log-transform-targets",), "log-minmax", []),
+        (("--log-transform-targets", "--no-normalize-targets"), "log-zscore", []),
         (("--normalize-targets-by", "site,kind"), "zscore-category", ["site", "kind"]),
         ((), "minmax", []),
     ],

@@ -1,11 +1,14 @@
 import importlib.util
 import re
 import subprocess
+import textwrap
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from aam_core.cli import main, make_config
+from aam_core.guides import COVARIATES
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -18,6 +21,16 @@ def test_option_tables_are_current():
         "run: python docs/make_options.py"
     )
     assert (DOCS / "covariates.md").read_text() == made.COVARIATES
+
+
+def test_the_example_in_python():
+    seasons = ["summer", "winter", "winter", "spring"]
+    metadata = pd.DataFrame({"season": seasons, "site": list("abab")}, list("wxyz"))
+    code = textwrap.dedent(re.search(r"    from aam_core.*", COVARIATES, re.S)[0])
+    names = {"metadata": metadata, "training": ["w", "x", "y"]}
+    exec(code, names)
+    assert names["indices"].tolist() == [[1, 1], [2, 2], [2, 1], [0, 2]]
+    assert names["encoder"].get_cardinalities() == {"season": 3, "site": 3}
 
 
 @pytest.mark.parametrize("script", sorted((DOCS / "slurm").glob("*.sh")), ids=str)

@@ -29,6 +29,11 @@ NOTHING = dict.fromkeys(
             "--target-transform log-minmax",
         ),
         (
+            {"log_transform_targets": True, "normalize_targets": False},
+            {"target_transform": "log-zscore"},
+            "--target-transform log-zscore",
+        ),
+        (
             {"normalize_targets_by": "site,sex", "normalize_by": ("site", "sex")},
             {"target_transform": "zscore-category", "normalize_by": ("site,sex",)},
             "--target-transform zscore-category --normalize-by site,sex",
@@ -66,10 +71,6 @@ def test_nothing_older():
         (
             {"normalize_targets_by": "site", "normalize_by": ("sex",)},
             "means --normalize-by site, but --normalize-by is sex",
-        ),
-        (
-            {"normalize_targets": False, "log_transform_targets": True},
-            "has no counterpart",
         ),
         (
             {"normalize_targets_by": "site", "log_transform_targets": True},
