@@ -78,9 +78,9 @@ class ConfigOption(click.Option):
         self.topic = spec.topic
 
 
-def configured(command: str, *hidden: str) -> Callable:
-    """Add the options of a command's config class, all but the `hidden` ones."""
-    specs = [s for s in option_specs(COMMANDS[command]) if s.name not in hidden]
+def configured(command: str) -> Callable:
+    """Add the options of a command's config class."""
+    specs = option_specs(COMMANDS[command])
 
     def add(function: Callable) -> Callable:
         parameters = getattr(function, "__click_params__", [])
@@ -156,6 +156,13 @@ def encoder_option(function: Callable) -> Callable:
     )(function)
 
 
+def classifier_option(function: Callable) -> Callable:
+    """A flag for the task, which `task_of` understands."""
+    return click.option(
+        "--classifier", is_flag=True, help="Short for --task classification."
+    )(function)
+
+
 def output_options(function: Callable) -> Callable:
     """Where a run writes, and which one it goes on with."""
     function = click.option(
@@ -218,7 +225,7 @@ def pretrain(
 @distance_options
 @encoder_option
 @output_options
-@click.option("--classifier", is_flag=True, help="Predict classes, not numbers.")
+@classifier_option
 @click.option(
     "--categorical-help",
     is_flag=True,
@@ -227,13 +234,13 @@ def pretrain(
     callback=print_guide,
     help="Show how to choose among the options for covariates, and exit.",
 )
-@configured("train", "task")
+@configured("train")
 def train(table: Path, sequences: Path | None, metadata: Path, **given: Any) -> None:
     """Learn to predict a column of the sample metadata."""
     with clear_errors():
         given |= translated(given, lambda text: click.echo(text, err=True))
-        given |= strategy_of(given)
-        config = make_config("train", given, task=task_of(given))
+        given |= strategy_of(given) | task_of(given)
+        config = make_config("train", given)
         earlier = state_folder(given["resume_from"])
         with run_folder(given["output_dir"], given["overwrite"], earlier) as folder:
             from aam_core.train import train as run
@@ -311,8 +318,8 @@ def predict(
 )
 @click.option("--output", required=True, type=NEW, help="Predictions (TSV).")
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
-@click.option("--classifier", is_flag=True, help="Predict classes, not numbers.")
-@configured("rf-baseline", "task")
+@classifier_option
+@configured("rf-baseline")
 def rf_baseline(
     table: Path,
     metadata: Path,
@@ -324,7 +331,7 @@ def rf_baseline(
 ) -> None:
     """Predict with a random forest, on the same split as a model."""
     with clear_errors():
-        config = make_config("rf-baseline", given, task=task_of(given))
+        config = make_config("rf-baseline", given | task_of(given))
         check_new([output], overwrite)
         from aam_core.baseline import rf_baseline as run
 
@@ -342,9 +349,15 @@ def rf_baseline(
             click.echo(f"{name}\t{value:.4f}")
 
 
-def task_of(given: dict[str, Any]) -> str:
-    """The task that `--classifier` chooses."""
-    return "classification" if given["classifier"] else "regression"
+def task_of(given: dict[str, Any]) -> dict[str, Any]:
+    """The task that `--classifier` stands for, if it is given."""
+    if not given["classifier"]:
+        return {}
+    if given["task"] == "regression":
+        raise InputError(
+            "--classifier and --task regression contradict each other: choose one."
+        )
+    return {"task": "classification"}
 
 
 def read_table(table: Path, sequences: Path | None) -> dict[str, Any]:

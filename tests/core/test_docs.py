@@ -48,8 +48,6 @@ def test_job_scripts(script, tmp_path):
         for i, w in enumerate(words)
     ]
     context = main.commands[command].make_context(command, words)
-    given = context.params
-    more = {} if command == "pretrain" else {"task": "regression"}
-    config = make_config(command, given, **more)
+    config = make_config(command, context.params)
     assert config.device == "cuda"
     assert config.memory_profile
