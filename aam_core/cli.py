@@ -11,7 +11,7 @@ import click
 import pandas as pd
 
 import aam_core
-from aam_core.config import COMMANDS
+from aam_core.config import COMMANDS, CategoricalOptions, ColumnOptions
 from aam_core.errors import InputError
 from aam_core.guides import COVARIATES
 from aam_core.launch import rank
@@ -45,6 +45,14 @@ class Topical(click.Command):
         for topic, records in topics.items():
             with formatter.section(topic):
                 formatter.write_dl(records)
+
+
+class Flag(click.Option):
+    """A flag of the command line alone, shown among the options of a topic."""
+
+    def __init__(self, *declarations: Any, topic: str, **settings: Any) -> None:
+        super().__init__(*declarations, is_flag=True, **settings)
+        self.topic = topic
 
 
 class ConfigOption(click.Option):
@@ -91,9 +99,9 @@ def configured(command: str) -> Callable:
     return add
 
 
-def make_config(command: str, given: dict[str, Any], **more: Any) -> Any:
+def make_config(command: str, given: dict[str, Any]) -> Any:
     """The config of a command from the options that were given on the line."""
-    values = dict(more)
+    values = {}
     for spec in option_specs(COMMANDS[command]):
         value = given.get(spec.name)
         if spec.many:
@@ -159,7 +167,10 @@ def encoder_option(function: Callable) -> Callable:
 def classifier_option(function: Callable) -> Callable:
     """A flag for the task, which `task_of` understands."""
     return click.option(
-        "--classifier", is_flag=True, help="Short for --task classification."
+        "--classifier",
+        cls=Flag,
+        topic=ColumnOptions.topic,
+        help="Short for --task classification.",
     )(function)
 
 
@@ -228,7 +239,8 @@ def pretrain(
 @classifier_option
 @click.option(
     "--categorical-help",
-    is_flag=True,
+    cls=Flag,
+    topic=CategoricalOptions.topic,
     is_eager=True,
     expose_value=False,
     callback=print_guide,

@@ -150,7 +150,7 @@ def short_strategies(function: Callable) -> Callable:
     )
     parameters = getattr(function, "__click_params__", [])
     # click reads this list from its end, as decorators fill it
-    function.__click_params__ = parameters + flags[::-1]
+    function.__click_params__ = flags[::-1] + parameters
     return function
 
 

@@ -1,3 +1,5 @@
+import re
+
 import biom
 import numpy as np
 import pandas as pd
@@ -120,6 +122,16 @@ def test_classifier_and_lists_of_columns(files, tmp_path):
     assert saved["options"]["categorical_columns"] == ["site", "subject"]
 
 
+def test_flags_are_shown_under_their_topic():
+    text = CliRunner().invoke(main, ["train", "--help"], terminal_width=200).output
+    sections = re.split(r"^(\w[\w ]+):$", text, flags=re.M)
+    section = dict(zip(sections[1::2], sections[2::2], strict=True))
+    assert "--classifier" in section["Target"]
+    assert "--categorical-help" in section["Categorical covariates"]
+    assert "--fsdp " in section["Several devices"]
+    assert "--out-dim" in section["Older spellings"]
+
+
 def test_spellings_of_the_task(files, tmp_path):
     given = [*inputs(files, "table", "metadata"), "--rarefy-depth", "300"]
     given += ["--metadata-column", "kind", "--n-estimators", "5", "--n-jobs", "1"]
@@ -235,6 +247,9 @@ def test_existing_predictions_are_kept(files, model, tmp_path):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_shows_every_option_under_its_topic(command):
     text = CliRunner().invoke(main, [command, "--help"], terminal_width=200).output
+    topics = re.findall(r"^(\w[\w ]+):$", text, re.M)
+    assert topics[0] == "Files"
+    assert len(topics) == len(set(topics))
     for spec in option_specs(COMMANDS[command]):
         flag = f"--{spec.name.replace('_', '-')}"
         assert flag in text
