@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from aam_core.cli import main, make_config
+from aam_core.cli import main
+from aam_core.command_options import make_config
 from aam_core.guides import COVARIATES
 
 DOCS = Path(__file__).parents[2] / "docs"
