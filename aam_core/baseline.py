@@ -1,5 +1,6 @@
 """The random forest that a model must beat, on exactly the model's split."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -54,11 +55,9 @@ def rf_baseline(
         Counts as they were observed.
     metadata : pandas.DataFrame
         Sample metadata.
-    training : sequence of str, optional
-        Training samples, such as a model's. Without: a new split.
-    validation : sequence of str, optional
-        Samples to predict; without, all labelled samples that are not in `training`.
-        Only with `training`.
+    training, validation : sequence of str, optional
+        Samples to learn from, such as a model's, and samples to predict. With one of
+        them, the other is all other labelled samples; without both: a new split.
     report : callable
         Is told what was left out.
 
@@ -72,12 +71,11 @@ def rf_baseline(
         If samples of the given split are not in the table, lost to rarefaction or
         unlabelled, or as `read_target` and `splits.split` raise it.
     """
-    assert validation is None or training is not None
     table = table.rarefy(config.rarefy_depth, config.seed, report)
     target = read_target(
         metadata, config.metadata_column, config.task, table.sample_ids, report
     ).sort_index()
-    if training is None:
+    if training is None and validation is None:
         training, validation = _new_split(config, metadata, target, report)
     else:
         training, validation = _given_split(target, training, validation)
@@ -122,10 +120,14 @@ def _new_split(
 
 
 def _given_split(
-    target: pd.DataFrame, training: Sequence[str], validation: Sequence[str] | None
+    target: pd.DataFrame,
+    training: Sequence[str] | None,
+    validation: Sequence[str] | None,
 ) -> tuple[list[str], list[str]]:
     if validation is None:
-        validation = [i for i in target.index if i not in set(training)]
+        validation = _others(target, training)
+    if training is None:
+        training = _others(target, validation)
     for side, ids in (("training", training), ("validation", validation)):
         if lost := [i for i in ids if i not in target.index]:
             raise InputError(
@@ -139,6 +141,12 @@ def _given_split(
             f"{len(both):,} samples are both for training and for validation: "
             f"{some(both)}."
         )
+    for side, ids in (("training", training), ("validation", validation)):
+        if twice := sorted(i for i, n in Counter(ids).items() if n > 1):
+            raise InputError(
+                f"{len(twice):,} {side} samples are listed more than once: "
+                f"{some(twice)}."
+            )
     if len(training) < splits.LEAST_TRAINING or len(validation) == 0:
         raise InputError(
             f"The given split has {len(training)} training and {len(validation)} "
@@ -146,6 +154,11 @@ def _given_split(
             "are needed."
         )
     return sorted(training), sorted(validation)
+
+
+def _others(target: pd.DataFrame, ids: Sequence[str]) -> list[str]:
+    """The labelled samples that are not among `ids`."""
+    return target.index.difference(ids).tolist()
 
 
 def _relative_abundances(

@@ -1,6 +1,7 @@
 """Categorical covariates: from columns of the sample metadata to indices."""
 
 import difflib
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -9,7 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from aam_core.config_covariates import CategoricalOptions, UnknownOptions
 from aam_core.errors import InputError, some
+
+logger = logging.getLogger("aam_core")
 
 #: Index of a category that is missing or was not among the training samples.
 UNKNOWN_CATEGORY = 0
@@ -134,6 +138,17 @@ class CategoricalEncoder:
 
     Index 0 stands for a missing or unknown category; the known ones count from 1 in
     sorted order.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from aam_core import CategoricalEncoder
+    >>> training = pd.DataFrame({"season": ["summer", "winter", None]})
+    >>> encoder = CategoricalEncoder.fit(training, ["season"])
+    >>> encoder.get_cardinalities()  # index 0 is unknown or missing
+    {'season': 3}
+    >>> encoder.transform(pd.DataFrame({"season": ["winter", "summer"]})).tolist()
+    [[2], [1]]
     """
 
     categories: Mapping[str, tuple[str, ...]]  #: known categories by column
@@ -146,7 +161,7 @@ class CategoricalEncoder:
         metadata: pd.DataFrame,
         columns: Sequence[str],
         *,
-        embed_dim: int,
+        embed_dim: int = CategoricalOptions.categorical_embed_dim,
         required: bool = False,
     ) -> "CategoricalEncoder":
         """Learn the categories of each column.
@@ -182,9 +197,9 @@ class CategoricalEncoder:
     def transform(
         self,
         metadata: pd.DataFrame,
-        sample_ids: Sequence[str],
-        unknown: str,
-        report: Callable[[str], None],
+        sample_ids: Sequence[str] | None = None,
+        unknown: str = UnknownOptions.unknown_categories,
+        report: Callable[[str], None] = logger.info,
     ) -> np.ndarray:
         """Look up the categories of samples.
 
@@ -192,8 +207,8 @@ class CategoricalEncoder:
         ----------
         metadata : pandas.DataFrame
             Sample metadata; a sample that is not there has missing categories.
-        sample_ids : sequence of str
-            Samples, in the order of the result.
+        sample_ids : sequence of str, optional
+            Samples, in the order of the result; without, all of the metadata.
         unknown : {"error", "ignore"}
             What to do with categories that were not among the training samples.
         report : callable
@@ -212,7 +227,7 @@ class CategoricalEncoder:
         """
         assert unknown in ("error", "ignore"), unknown
         require_columns(metadata, list(self.categories))
-        chosen = metadata.reindex(list(sample_ids))
+        chosen = metadata if sample_ids is None else metadata.reindex(list(sample_ids))
         indices = [
             self._indices(name, label_texts(chosen[name]), unknown, report)
             for name in self.categories

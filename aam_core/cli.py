@@ -11,11 +11,11 @@ import click
 import pandas as pd
 
 import aam_core
-from aam_core.config import COMMANDS
+from aam_core.command_options import Flag, Topical, configured, make_config
+from aam_core.config import CategoricalOptions, ColumnOptions
 from aam_core.errors import InputError
 from aam_core.guides import COVARIATES
 from aam_core.launch import rank
-from aam_core.options import OptionSpec, option_specs
 from aam_core.run_folder import BEST, LAST, messages, run_folder, state_folder
 from aam_core.spellings import (
     older_spellings,
@@ -27,80 +27,6 @@ from aam_core.spellings import (
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 NEW = click.Path(path_type=Path)
-
-
-class Topical(click.Command):
-    """A command whose `--help` groups the options by topic."""
-
-    def format_options(
-        self, ctx: click.Context, formatter: click.HelpFormatter
-    ) -> None:
-        """Write the options, files first."""
-        topics: dict[str, list[tuple[str, str]]] = {}
-        for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
-            if record is not None:
-                topic = getattr(parameter, "topic", "Files")
-                topics.setdefault(topic, []).append(record)
-        for topic, records in topics.items():
-            with formatter.section(topic):
-                formatter.write_dl(records)
-
-
-class ConfigOption(click.Option):
-    """A command-line option made from an `OptionSpec`."""
-
-    def __init__(self, spec: OptionSpec) -> None:
-        name = spec.name.replace("_", "-")
-        flag = f"--{name}/--no-{name}" if spec.type is bool else f"--{name}"
-        notes = [
-            text
-            for text in (
-                spec.range_text if spec.type is not bool and not spec.choices else "",
-                f"default: {spec.shown_default}" if spec.shown_default else "",
-            )
-            if text
-        ]
-        help = spec.help + (f"  [{'; '.join(notes)}]" if notes else "")
-        if spec.choices and not spec.many:
-            kind: Any = click.Choice(spec.choices)
-        else:
-            kind = str if spec.many else spec.type
-        metavar = f"{spec.type.__name__.upper()},…" if spec.many else None
-        super().__init__(
-            [flag, spec.name],
-            type=kind,
-            default=None,
-            multiple=spec.many,
-            help=help,
-            metavar=metavar,
-        )
-        self.topic = spec.topic
-
-
-def configured(command: str, *hidden: str) -> Callable:
-    """Add the options of a command's config class, all but the `hidden` ones."""
-    specs = [s for s in option_specs(COMMANDS[command]) if s.name not in hidden]
-
-    def add(function: Callable) -> Callable:
-        parameters = getattr(function, "__click_params__", [])
-        # click reads this list from its end, as decorators fill it
-        function.__click_params__ = [ConfigOption(s) for s in specs[::-1]] + parameters
-        return function
-
-    return add
-
-
-def make_config(command: str, given: dict[str, Any], **more: Any) -> Any:
-    """The config of a command from the options that were given on the line."""
-    values = dict(more)
-    for spec in option_specs(COMMANDS[command]):
-        value = given.get(spec.name)
-        if spec.many:
-            value = tuple(v for text in value or () for v in text.split(","))
-        if value is not None and value != ():
-            values[spec.name] = value
-    return COMMANDS[command](**values)
 
 
 @contextlib.contextmanager
@@ -153,6 +79,16 @@ def encoder_option(function: Callable) -> Callable:
         "--pretrained-encoder",
         type=DIRECTORY,
         help="Encoder to start from: what pretrain wrote.",
+    )(function)
+
+
+def classifier_option(function: Callable) -> Callable:
+    """A flag for the task, which `task_of` understands."""
+    return click.option(
+        "--classifier",
+        cls=Flag,
+        topic=ColumnOptions.topic,
+        help="Short for --task classification.",
     )(function)
 
 
@@ -218,22 +154,23 @@ def pretrain(
 @distance_options
 @encoder_option
 @output_options
-@click.option("--classifier", is_flag=True, help="Predict classes, not numbers.")
+@classifier_option
 @click.option(
     "--categorical-help",
-    is_flag=True,
+    cls=Flag,
+    topic=CategoricalOptions.topic,
     is_eager=True,
     expose_value=False,
     callback=print_guide,
     help="Show how to choose among the options for covariates, and exit.",
 )
-@configured("train", "task")
+@configured("train")
 def train(table: Path, sequences: Path | None, metadata: Path, **given: Any) -> None:
     """Learn to predict a column of the sample metadata."""
     with clear_errors():
         given |= translated(given, lambda text: click.echo(text, err=True))
-        given |= strategy_of(given)
-        config = make_config("train", given, task=task_of(given))
+        given |= strategy_of(given) | task_of(given)
+        config = make_config("train", given)
         earlier = state_folder(given["resume_from"])
         with run_folder(given["output_dir"], given["overwrite"], earlier) as folder:
             from aam_core.train import train as run
@@ -299,12 +236,20 @@ def predict(
 @main.command("rf-baseline", cls=Topical)
 @click.option("--table", required=True, type=FILE, help="Feature table (BIOM, or TSV).")
 @click.option("--metadata", required=True, type=FILE, help="Sample metadata (TSV).")
-@click.option("--train-samples", type=FILE, help="Ids of training samples, one a line.")
-@click.option("--val-samples", type=FILE, help="Ids of the samples to predict.")
+@click.option(
+    "--train-samples",
+    type=FILE,
+    help="Ids of training samples, one a line; without, all but --val-samples.",
+)
+@click.option(
+    "--val-samples",
+    type=FILE,
+    help="Ids of the samples to predict; without, all but --train-samples.",
+)
 @click.option("--output", required=True, type=NEW, help="Predictions (TSV).")
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
-@click.option("--classifier", is_flag=True, help="Predict classes, not numbers.")
-@configured("rf-baseline", "task")
+@classifier_option
+@configured("rf-baseline")
 def rf_baseline(
     table: Path,
     metadata: Path,
@@ -316,7 +261,7 @@ def rf_baseline(
 ) -> None:
     """Predict with a random forest, on the same split as a model."""
     with clear_errors():
-        config = make_config("rf-baseline", given, task=task_of(given))
+        config = make_config("rf-baseline", given | task_of(given))
         check_new([output], overwrite)
         from aam_core.baseline import rf_baseline as run
 
@@ -334,9 +279,15 @@ def rf_baseline(
             click.echo(f"{name}\t{value:.4f}")
 
 
-def task_of(given: dict[str, Any]) -> str:
-    """The task that `--classifier` chooses."""
-    return "classification" if given["classifier"] else "regression"
+def task_of(given: dict[str, Any]) -> dict[str, Any]:
+    """The task that `--classifier` stands for, if it is given."""
+    if not given["classifier"]:
+        return {}
+    if given["task"] == "regression":
+        raise InputError(
+            "--classifier and --task regression contradict each other: choose one."
+        )
+    return {"task": "classification"}
 
 
 def read_table(table: Path, sequences: Path | None) -> dict[str, Any]:

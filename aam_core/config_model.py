@@ -138,6 +138,7 @@ class ModelOptions(Options):
         shown=_common("count_embedding_method"),
         when="Try film where the meaning of an ASV depends on how abundant it "
         "is, concat where add mixes the two too much.",
+        only_with={"count_embedding": (None, True)},
     )
 
 

@@ -55,4 +55,15 @@ run without them: the split is the same at the same `--seed`.
     aam train --categorical-columns season,site ...
     aam train --categorical-columns season --categorical-fusion cross-attention ...
     aam train --categorical-columns site --conditional-output-scaling site ...
+
+## From Python
+
+Index 0 of a column is an unknown or missing category.
+
+    from aam_core import CategoricalEncoder
+
+    encoder = CategoricalEncoder.fit(metadata.loc[training], ["season", "site"])
+    encoder.get_cardinalities()  # indices per column
+    indices = encoder.transform(metadata, unknown="ignore")  # samples x columns
+    encoder.schema.columns  # name, cardinality, embed_dim and required of each
 """

@@ -182,7 +182,7 @@ class Options:
                     f"too, or leave {name} out."
                 )
         elif found not in values:
-            allowed = " and ".join(shown(value) for value in values)
+            allowed = " and ".join(shown(v) for v in values if v is not None)
             raise InputError(
                 f"{name} has no effect with {other.name} {shown(found)}, but with "
                 f"{allowed}: leave {name} out, or choose {other.name} {allowed}."

@@ -26,12 +26,18 @@ def older_spellings(function: Callable) -> Callable:
             ["--log-transform-targets"],
             is_flag=True,
             default=None,
-            help="Now --target-transform log-minmax.",
+            help="Now --target-transform log-minmax, or log-zscore with "
+            "--no-normalize-targets.",
         ),
         Older(
             ["--normalize-targets-by"],
             metavar="STR,…",
             help="Now --target-transform zscore-category with --normalize-by.",
+        ),
+        Older(
+            ["--out-dim"],
+            type=int,
+            help="Refused: it follows from the target columns or classes.",
         ),
     ]
     parameters = getattr(function, "__click_params__", [])
@@ -60,8 +66,14 @@ def translated(
     Raises
     ------
     InputError
-        If the older spellings contradict each other, or the new ones.
+        If the older spellings contradict each other, or the new ones, or nothing of
+        today stands for one.
     """
+    if given["out_dim"] is not None:
+        raise InputError(
+            "--out-dim has no effect: what the model predicts follows from the columns "
+            "that --metadata-column names, or from their classes. Leave it out."
+        )
     used = []
     if given["normalize_targets"] is not None:
         negated = "" if given["normalize_targets"] else "no-"
@@ -90,13 +102,13 @@ def translated(
 def _meaning(given: Mapping[str, Any], said: str) -> dict[str, Any]:
     scaled, columns = given["normalize_targets"], given["normalize_targets_by"]
     if given["log_transform_targets"]:
-        if scaled is False or columns is not None:
+        if columns is not None:
             raise InputError(
                 f"{said} has no counterpart: with logarithms, the target is scaled "
-                "too, and over all samples. Choose --target-transform log-minmax or "
-                "log-zscore."
+                "over all samples. Choose --target-transform log-minmax or log-zscore."
             )
-        return {"target_transform": "log-minmax"}
+        # Without a scale of their own, logarithms are only moved and stretched.
+        return {"target_transform": "log-zscore" if scaled is False else "log-minmax"}
     if columns is not None:
         if scaled is False:
             raise InputError(f"{said} contradict each other: leave one of them out.")
@@ -138,7 +150,7 @@ def short_strategies(function: Callable) -> Callable:
     )
     parameters = getattr(function, "__click_params__", [])
     # click reads this list from its end, as decorators fill it
-    function.__click_params__ = parameters + flags[::-1]
+    function.__click_params__ = flags[::-1] + parameters
     return function
 
 

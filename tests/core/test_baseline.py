@@ -179,6 +179,11 @@ def test_a_models_split_is_kept(counts, metadata):
     ]
     result = run(counts, metadata, training, ["s09", "s01"])
     assert result.predictions.index.tolist() == ["s01", "s09"]
+    result = run(counts, metadata.drop("s05"), None, ["s09", "s01"])
+    assert result.predictions.index.tolist() == ["s01", "s09"]
+    assert result.training == [
+        i for i in counts.index if i not in ("s01", "s05", "s09")
+    ]
 
 
 def test_a_split_that_does_not_fit_is_refused(counts, metadata):
@@ -195,6 +200,8 @@ def test_a_split_that_does_not_fit_is_refused(counts, metadata):
         run(shallow, metadata, training, rarefy_depth=FEATURES + 1)
     with pytest.raises(InputError, match=r"1 samples are both.*'s00'"):
         run(counts, metadata, training, ["s00", "s30"])
+    with pytest.raises(InputError, match=r"1 training samples.*more than once: 's00'"):
+        run(counts, metadata, [*training, "s00"], ["s30"])
     with pytest.raises(InputError, match="40 training and 0 validation"):
         run(counts, metadata, counts.index.tolist())
 

@@ -76,6 +76,38 @@ def test_categories_are_scaled_on_their_own(made, start, targets):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.behaviour("normalize_by", "target_transform")
+def test_a_category_that_training_did_not_see_takes_the_scale_of_all(made, tmp_path):
+    options = {"target_transform": "zscore-category", "normalize_by": "site"}
+    path = go("train", made, tmp_path / "m", **options)
+    split = checkpoint.read_config(path)["split"]
+    known = made.metadata.loc[split["training"]]
+    by_site = known.groupby("site")["value"].agg(["mean", lambda x: x.std(ddof=0)])
+    own_mean, own_scale = by_site.loc[made.metadata["site"]].to_numpy().T
+    usual = go("predict", made, path).predictions["value"]
+    scaled = (usual.loc[made.metadata.index] - own_mean) / own_scale
+    expected = scaled * known["value"].std(ddof=0) + known["value"].mean()
+    said = []
+    moved = {"metadata": made.metadata.assign(site="moon"), "report": said.append}
+    found = go("predict", made, path, moved).predictions["value"]
+    np.testing.assert_allclose(found.loc[expected.index], expected, rtol=1e-6)
+    assert sum("'moon'" in line and "scale of all" in line for line in said) == 1
+
+
+@pytest.mark.behaviour("normalize_by")
+def test_training_says_which_categories_take_the_scale_of_all(made, tmp_path):
+    options = {"target_transform": "zscore-category", "normalize_by": "site"}
+    path = go("train", made, tmp_path / "a", **options)
+    lone = checkpoint.read_config(path)["split"]["validation"][0]
+    metadata, said = made.metadata.copy(), []
+    metadata.loc[lone, "site"] = "moon"
+    given = {"metadata": metadata, "report": said.append}
+    path = go("train", made, tmp_path / "b", given, **options)
+    scaler = checkpoint.read_config(path)["target"]["scaler"]
+    assert "moon" not in scaler["categories"]
+    assert sum("'moon'" in line and "scale of all" in line for line in said) == 1
+
+
 @pytest.mark.behaviour("class_weights")
 @pytest.mark.parametrize("weights", ["none", "balanced"])
 def test_classes_weigh_as_scikit_learn_says(made, monkeypatch, start, weights):

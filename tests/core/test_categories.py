@@ -40,6 +40,14 @@ def test_categories_count_from_one_in_sorted_order(metadata):
     assert fitted.schema.columns[0] == CategoricalColumnConfig("site", 4, 4, False)
 
 
+def test_defaults_are_those_of_the_options(metadata):
+    fitted = CategoricalEncoder.fit(metadata, ["site"])
+    assert fitted.schema.columns[0] == CategoricalColumnConfig("site", 4, 16, False)
+    assert fitted.transform(metadata).tolist() == [[1], [3], [0], [1], [2]]
+    with pytest.raises(InputError, match="'nose'"):
+        fitted.transform(metadata.assign(site="nose"))
+
+
 def test_labels_are_those_of_the_file():
     assert label_texts(pd.Series([1.0, 2.5, np.nan])).tolist()[:2] == ["1", "2.5"]
     assert label_texts(pd.Series([True, False])).tolist() == ["True", "False"]

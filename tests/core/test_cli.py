@@ -1,3 +1,5 @@
+import re
+
 import biom
 import numpy as np
 import pandas as pd
@@ -120,12 +122,38 @@ def test_classifier_and_lists_of_columns(files, tmp_path):
     assert saved["options"]["categorical_columns"] == ["site", "subject"]
 
 
+def test_flags_are_shown_under_their_topic():
+    text = CliRunner().invoke(main, ["train", "--help"], terminal_width=200).output
+    sections = re.split(r"^(\w[\w ]+):$", text, flags=re.M)
+    section = dict(zip(sections[1::2], sections[2::2], strict=True))
+    assert "--classifier" in section["Target"]
+    assert "--categorical-help" in section["Categorical covariates"]
+    assert "--fsdp " in section["Several devices"]
+    assert "--out-dim" in section["Older spellings"]
+
+
+def test_spellings_of_the_task(files, tmp_path):
+    given = [*inputs(files, "table", "metadata"), "--rarefy-depth", "300"]
+    given += ["--metadata-column", "kind", "--n-estimators", "5", "--n-jobs", "1"]
+    found = []
+    for number, task in enumerate((["--classifier"], ["--task", "classification"])):
+        output = tmp_path / f"{number}.tsv"
+        done = aam("rf-baseline", *given, *task, "--output", output)
+        assert "accuracy" in done.output, done.output
+        found.append(output.read_text())
+    assert found[0] == found[1]
+    both = ("--classifier", "--task", "regression")
+    done = aam("rf-baseline", *given, *both, "--output", tmp_path / "x.tsv")
+    assert "--classifier and --task regression contradict each other" in done.output
+
+
 @pytest.mark.parametrize(
     ("older", "transform", "columns"),
     [
         (("--no-normalize-targets",), "none", []),
         (("--normalize-targets",), "minmax", []),
         (("--log-transform-targets",), "log-minmax", []),
+        (("--log-transform-targets", "--no-normalize-targets"), "log-zscore", []),
         (("--normalize-targets-by", "site,kind"), "zscore-category", ["site", "kind"]),
         ((), "minmax", []),
     ],
@@ -219,10 +247,10 @@ def test_existing_predictions_are_kept(files, model, tmp_path):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_shows_every_option_under_its_topic(command):
     text = CliRunner().invoke(main, [command, "--help"], terminal_width=200).output
+    topics = re.findall(r"^(\w[\w ]+):$", text, re.M)
+    assert topics[0] == "Files"
+    assert len(topics) == len(set(topics))
     for spec in option_specs(COMMANDS[command]):
-        if spec.name == "task":
-            assert "--classifier" in text
-            continue
         flag = f"--{spec.name.replace('_', '-')}"
         assert flag in text
         assert text.index(f"\n{spec.topic}:") < text.index(f"\n  {flag} ")

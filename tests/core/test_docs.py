@@ -1,11 +1,15 @@
 import importlib.util
 import re
 import subprocess
+import textwrap
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from aam_core.cli import main, make_config
+from aam_core.cli import main
+from aam_core.command_options import make_config
+from aam_core.guides import COVARIATES
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -18,6 +22,16 @@ def test_option_tables_are_current():
         "run: python docs/make_options.py"
     )
     assert (DOCS / "covariates.md").read_text() == made.COVARIATES
+
+
+def test_the_example_in_python():
+    seasons = ["summer", "winter", "winter", "spring"]
+    metadata = pd.DataFrame({"season": seasons, "site": list("abab")}, list("wxyz"))
+    code = textwrap.dedent(re.search(r"    from aam_core.*", COVARIATES, re.S)[0])
+    names = {"metadata": metadata, "training": ["w", "x", "y"]}
+    exec(code, names)
+    assert names["indices"].tolist() == [[1, 1], [2, 2], [2, 1], [0, 2]]
+    assert names["encoder"].get_cardinalities() == {"season": 3, "site": 3}
 
 
 @pytest.mark.parametrize("script", sorted((DOCS / "slurm").glob("*.sh")), ids=str)
@@ -35,8 +49,6 @@ def test_job_scripts(script, tmp_path):
         for i, w in enumerate(words)
     ]
     context = main.commands[command].make_context(command, words)
-    given = context.params
-    more = {} if command == "pretrain" else {"task": "regression"}
-    config = make_config(command, given, **more)
+    config = make_config(command, context.params)
     assert config.device == "cuda"
     assert config.memory_profile

@@ -378,6 +378,20 @@ def test_a_frozen_base_learns_nothing_itself(name, value):
     PretrainConfig(**{name: value})
 
 
+@pytest.mark.parametrize("command", ["pretrain", "train"])
+def test_how_abundances_join_needs_them(command):
+    given = {} if command == "pretrain" else {"metadata_column": "age"}
+    config, film = COMMANDS[command], {"count_embedding_method": "film"}
+    for count_embedding in (None, True):
+        config(count_embedding=count_embedding, **film, **given)
+    with pytest.raises(InputError) as error:
+        config(count_embedding=False, **film, **given)
+    assert str(error.value) == (
+        "count_embedding_method has no effect with count_embedding false, but with "
+        "true: leave count_embedding_method out, or choose count_embedding true."
+    )
+
+
 def test_a_weight_without_its_loss():
     with pytest.raises(InputError, match=r"count_penalty has no .* count_prediction"):
         PretrainConfig(count_penalty=2.0)

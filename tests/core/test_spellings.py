@@ -6,7 +6,7 @@ from aam_core.errors import InputError
 from aam_core.spellings import strategy_of, translated
 
 NOTHING = dict.fromkeys(
-    ("normalize_targets", "log_transform_targets", "normalize_targets_by")
+    ("normalize_targets", "log_transform_targets", "normalize_targets_by", "out_dim")
 ) | {"target_transform": None, "normalize_by": ()}
 
 
@@ -27,6 +27,11 @@ NOTHING = dict.fromkeys(
             {"log_transform_targets": True, "normalize_targets": True},
             {"target_transform": "log-minmax"},
             "--target-transform log-minmax",
+        ),
+        (
+            {"log_transform_targets": True, "normalize_targets": False},
+            {"target_transform": "log-zscore"},
+            "--target-transform log-zscore",
         ),
         (
             {"normalize_targets_by": "site,sex", "normalize_by": ("site", "sex")},
@@ -68,10 +73,6 @@ def test_nothing_older():
             "means --normalize-by site, but --normalize-by is sex",
         ),
         (
-            {"normalize_targets": False, "log_transform_targets": True},
-            "has no counterpart",
-        ),
-        (
             {"normalize_targets_by": "site", "log_transform_targets": True},
             "has no counterpart",
         ),
@@ -79,6 +80,7 @@ def test_nothing_older():
             {"normalize_targets": False, "normalize_targets_by": "site"},
             "contradict each other",
         ),
+        ({"out_dim": 1}, "--out-dim has no effect"),
     ],
 )
 def test_contradictions(given, match):
