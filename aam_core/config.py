@@ -51,7 +51,7 @@ from aam_core.config_training import (
     OptimiserOptions,
 )
 from aam_core.errors import InputError
-from aam_core.options import Options, option
+from aam_core.options import Options, option, option_specs
 
 __all__ = [
     "ARCHITECTURE",
@@ -159,6 +159,17 @@ class LossOptions(Options):
         "from their neighbours (val_nuc_accuracy near 1).",
         only_with=TRAINED_BASE,
     )
+
+    def _check(self) -> None:
+        names = ("nuc_penalty", "nuc_mask_ratio", "nuc_mask_strategy")
+        off = next((name for name in names if not getattr(self, name)), None)
+        for spec in option_specs(LossOptions):
+            value = getattr(self, spec.name)
+            if off and spec.name in names and value and value != spec.default:
+                raise InputError(
+                    f"{spec.name} has no effect with {off} 0, where no nucleotides are "
+                    f"hidden: leave {spec.name} out, or raise {off}."
+                )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

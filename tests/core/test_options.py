@@ -489,3 +489,26 @@ def test_dropout_may_differ_from_the_encoder(encoder):
 def test_options_that_contradict_the_encoder(encoder, options, message):
     with pytest.raises(InputError, match=message):
         resolve_architecture(ModelOptions(**options), encoder)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"nuc_penalty": 0, "nuc_mask_strategy": "span"},
+            "nuc_mask_strategy has no effect with nuc_penalty 0",
+        ),
+        (
+            {"nuc_penalty": 0, "nuc_mask_ratio": 0.3},
+            "nuc_mask_ratio has no effect with nuc_penalty 0",
+        ),
+        (
+            {"nuc_mask_ratio": 0, "nuc_penalty": 2.0},
+            "nuc_penalty has no effect with nuc_mask_ratio 0",
+        ),
+    ],
+)
+def test_options_of_nucleotides_that_are_not_hidden(options, message):
+    with pytest.raises(InputError, match=message):
+        PretrainConfig(**options)
+    PretrainConfig(nuc_penalty=0, nuc_mask_ratio=0)
