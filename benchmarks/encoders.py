@@ -6,8 +6,10 @@ frozen, and the fold itself is predicted: by the head, and by a ridge that is fi
 the encoder's embedding of the samples. The head's result varies with the seed; the
 ridge, which has no start of its own, tells encoders apart better.
 
-CPU seconds are those of this process in `pretrain`, its validation included: other work
-on the machine changes them less than wall seconds. docs/benchmarks.md has a command.
+Before that, steps of all settings (forward and backward) are timed in turn on the same
+samples, so that other work on the machine slows them alike. CPU seconds are those of
+this process; those of pre-training include its validation. docs/benchmarks.md has a
+command.
 """
 
 import itertools
@@ -28,12 +30,19 @@ from sklearn.preprocessing import StandardScaler
 
 from aam_core.batches import BatchMaker
 from aam_core.checkpoint import read_config, read_history
-from aam_core.config import PredictConfig, PretrainConfig, TrainConfig
+from aam_core.config import (
+    PredictConfig,
+    PretrainConfig,
+    TrainConfig,
+    resolve_architecture,
+)
 from aam_core.inference import collect, encode_table
+from aam_core.inputs import prepare_inputs
 from aam_core.loading import load_encoder
 from aam_core.metrics import classification_metrics, regression_metrics
+from aam_core.model import Encoder
 from aam_core.predict import predict
-from aam_core.pretrain import pretrain
+from aam_core.pretrain import Session, pretrain
 from aam_core.study import prepare_study
 from aam_core.train import train
 from benchmarks.contenders import silent
@@ -42,6 +51,7 @@ from benchmarks.studies import Data, folds, read
 
 PENALTIES = np.logspace(-1, 5, 13)  #: of the ridge, chosen by training samples
 PARTS = 5  #: of the training samples, for that choice
+ROUNDS = 3  #: of steps, after a first one that warms up
 #: What is kept of the pre-training's best epoch.
 VALIDATION = ("val_nuc_accuracy", "val_nuc_loss", "val_unifrac_r", "val_unifrac_loss")
 #: What is kept of the scores on the fold.
@@ -58,6 +68,54 @@ def parse_setting(text: str) -> dict[str, Any]:
         except json.JSONDecodeError:
             setting[name] = value
     return setting
+
+
+def step_seconds(
+    data: Data, settings: Sequence[str], shared: Mapping[str, Any]
+) -> dict[str, float]:
+    """CPU seconds of a step by setting; medians of the same batches, in turn."""
+    sessions = {text: session_of(data, text, shared) for text in settings}
+    makers = {
+        text: one.maker(one.masking, tokens=True, distances=True)
+        for text, one in sessions.items()
+    }
+    spent = {text: [] for text in settings}
+    for number in range(ROUNDS + 1):
+        for (text, session), batch in itertools.product(sessions.items(), range(3)):
+            size = session.config.batch_size
+            rows = session.training[batch * size : (batch + 1) * size]
+            if len(rows) < 2:
+                continue
+            made = makers[text][0, rows]
+            start = time.process_time()
+            session.losses(made)[0].backward()
+            if number:  # the first round warms up
+                spent[text].append(time.process_time() - start)
+            session.encoder.zero_grad()
+    return {text: float(np.median(seconds)) for text, seconds in spent.items()}
+
+
+def session_of(data: Data, text: str, shared: Mapping[str, Any]) -> Session:
+    """A run of pre-training that is about to start."""
+    options = dict(shared) | {"missing_features": "drop"} | parse_setting(text)
+    config = PretrainConfig(**options)
+    arch = resolve_architecture(config)
+    inputs = prepare_inputs(
+        config,
+        table=data.table,
+        sequences=data.sequences,
+        phylogeny=data.phylogeny,
+        distances=None,
+        metric=config.unifrac_metric,
+        max_bp=arch.max_bp,
+        seed=config.seed,
+        report=silent,
+    )
+    torch.manual_seed(config.seed)
+    rows = np.random.default_rng(0).permutation(len(inputs.study.depths))
+    return Session(
+        config, Encoder(arch).train(), inputs, rows, rows[:0], torch.device("cpu")
+    )
 
 
 def measure_all(
@@ -259,7 +317,12 @@ def existing(name: str, required: bool = True) -> Callable:
 )
 @click.option("--seed", "seeds", type=int, multiple=True, default=(0,))
 @click.option("--folds", "number", default=5, show_default=True)
-@click.option("--folds-run", default=2, show_default=True, help="Folds held out.")
+@click.option(
+    "--folds-run",
+    default=2,
+    show_default=True,
+    help="Folds held out; 0 times steps only.",
+)
 @click.option("--preset", default="tiny", show_default=True)
 @click.option("--lr", default=1e-3, show_default=True)
 @click.option("--epochs", default=5, show_default=True, help="Of pretrain.")
@@ -283,7 +346,13 @@ def main(
     splits = itertools.islice(folds(data.metadata, data.group, number), folds_run)
     shared = {"preset": preset, "lr": lr, "epochs": epochs, "rarefy_depth": depth}
     head = {"lr": lr, "epochs": head_epochs}
+    steps = step_seconds(data, settings, shared)
     rows = measure_all(data, settings, splits, seeds, shared, head)
+    if rows:
+        rows = [row | {"step CPU s": steps[row["setting"]]} for row in rows]
+        rows += summarise(rows)
+    else:
+        rows = [{"setting": text, "step CPU s": s} for text, s in steps.items()]
     sizes = {"samples": len(data.metadata), "column": data.column, "folds": number}
     sizes |= shared | {"head epochs": head_epochs}
-    tell("encoders", sizes, rows + summarise(rows), path=path)
+    tell("encoders", sizes, rows, path=path)

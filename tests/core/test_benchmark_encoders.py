@@ -60,15 +60,28 @@ def test_settings_are_measured(files, tmp_path, column, scores):
     found = [(row["fold"], row["setting"]) for row in runs]
     assert found == list(itertools.product((1, 2), settings))
     names = {f"{who} {name}" for who in ("model", "ridge") for name in scores}
-    names |= {"pretrain CPU s", "val_nuc_accuracy", "val_unifrac_r"}
+    names |= {"pretrain CPU s", "val_nuc_accuracy", "val_unifrac_r", "step CPU s"}
     for row in runs:
         assert names <= set(row)
         assert all(np.isfinite(row[name]) for name in names)
-        assert row["pretrain CPU s"] > 0
+        assert row["pretrain CPU s"] > row["step CPU s"] > 0
     assert runs[0]["val_nuc_loss"] != runs[1]["val_nuc_loss"]
     assert result["sizes"]["samples"] == (17 if column == "value" else 18)
     assert len(result["rows"]) == len(runs) + 2 * 3
     assert "val_nuc_accuracy" in done.output
+
+
+def test_no_fold_times_steps_only(files, tmp_path):
+    path = tmp_path / "result.json"
+    words = ["encoders", *(f"--{kind}={file}" for kind, file in files.items())]
+    words += ["--column=value", *QUICK, "--folds-run=0", f"--json={path}"]
+    words += [f"--setting={SMALL} nucleotide_patch={patch}" for patch in (1, 20)]
+    done = CliRunner().invoke(main, words, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    rows = json.loads(path.read_text())["rows"]
+    assert [set(row) for row in rows] == [{"setting", "step CPU s"}] * 2
+    slow, fast = (row["step CPU s"] for row in rows)
+    assert slow > fast > 0
 
 
 def test_study_is_read_in_one_order_and_groups_are_not_divided(files):
