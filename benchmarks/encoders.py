@@ -3,8 +3,8 @@
 Groups (or samples) are dealt to folds. For each fold, seed and setting, an encoder is
 pre-trained on the samples of the other folds, a head is trained on it while it stays
 frozen, and the fold itself is predicted: by the head, and by a ridge that is fitted on
-the encoder's embedding of the samples. The head's result varies with the seed; the
-ridge, which has no start of its own, tells encoders apart better.
+the encoder's embedding of the samples. The ridge has no random start of its
+own, as the head has.
 
 Before that, steps of all settings (forward and backward) are timed in turn on the same
 samples, so that other work on the machine slows them alike. CPU seconds are those of
