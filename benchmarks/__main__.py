@@ -22,6 +22,8 @@ from benchmarks.measure import compare, tell
 
 #: Slots × positions that the reference is given at once, if not asked otherwise.
 AT_ONCE = 60_000
+#: Measurements that need a real study, and are not part of a run of all.
+OF_STUDIES = ("accuracy", "encoders")
 
 
 @click.group(invoke_without_command=True, help=__doc__)
@@ -30,7 +32,7 @@ def main(context: click.Context) -> None:
     """Run the measurement that is named, or all."""
     if context.invoked_subcommand is None:
         for name, command in main.commands.items():
-            if name != "accuracy":
+            if name not in OF_STUDIES:
                 context.invoke(command)
 
 
@@ -386,14 +388,29 @@ def flops(path, length, asvs, check) -> None:
     tell("flops", {"length": length, "asvs": asvs}, rows, path=path)
 
 
-@main.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)
-@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+def of_study(function: Callable) -> click.Command:
+    """A command whose words another module reads."""
+    settings = {"ignore_unknown_options": True}
+    words = click.argument("words", nargs=-1, type=click.UNPROCESSED)
+    command = main.command(context_settings=settings, add_help_option=False)
+    return command(words(function))
+
+
+@of_study
 def accuracy(words) -> None:
     """Accuracy on a study, through `qiime`; not part of a run of all."""
     from benchmarks import accuracy as module
 
     sys.argv = ["python -m benchmarks accuracy", *words]
     module.main()
+
+
+@of_study
+def encoders(words) -> None:
+    """Settings of the encoder on a study; not part of a run of all."""
+    from benchmarks import encoders as module
+
+    module.main(words, prog_name="python -m benchmarks encoders")
 
 
 if __name__ == "__main__":

@@ -19,9 +19,9 @@ from pathlib import Path
 import pandas as pd
 import qiime2
 from sklearn.metrics import mean_absolute_error, r2_score
-from sklearn.model_selection import GroupKFold, KFold
 
 from aam_core.metadata import read_metadata
+from benchmarks.studies import folds
 
 
 def main() -> None:
@@ -34,7 +34,8 @@ def main() -> None:
     labelled = metadata.loc[metadata.index.isin(table.index)]
     labelled = labelled[labelled[args.column].notna()].sort_index()
     rows = []
-    for fold, (training, held_out) in enumerate(folds(args, labelled)):
+    dealt = folds(labelled, args.group, args.folds)
+    for fold, (training, held_out) in enumerate(dealt):
         if fold == args.folds_run:
             break
         rows += run_fold(args, fold, labelled.iloc[training], labelled.iloc[held_out])
@@ -60,13 +61,6 @@ def arguments() -> argparse.Namespace:
         "--train", type=shlex.split, default=[], help="more options of train, quoted"
     )
     return parser.parse_args()
-
-
-def folds(args: argparse.Namespace, labelled: pd.DataFrame):
-    """Positions of training and held-out samples of each fold."""
-    if args.group:
-        return GroupKFold(args.folds).split(labelled, groups=labelled[args.group])
-    return KFold(args.folds, shuffle=True, random_state=0).split(labelled)
 
 
 def import_inputs(args: argparse.Namespace) -> None:
