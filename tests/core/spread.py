@@ -219,6 +219,9 @@ def in_processes(number, folder, jobs, nodes=1):
 def doomed(config, output, report, victim):
     """A process of `launch` that is killed, or finds an error; the others wait."""
     report(f"{rank()} {os.getpid()}")
+    if victim is not None:  # both are there before one ends
+        dist.init_process_group("gloo")
+        dist.barrier()
     if rank() == victim and output == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
     if rank() == victim and output == "refused":

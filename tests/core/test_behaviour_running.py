@@ -10,6 +10,7 @@ from aam_core import attention, checkpoint, device, model
 from aam_core.batches import BatchMaker
 from aam_core.config import PredictConfig, PretrainConfig, TrainConfig
 from aam_core.device import choose_device
+from aam_core.dropout import Dropout
 from aam_core.errors import InputError
 from aam_core.model import Block, Encoder, NucleotideEncoder
 from tests import generate
@@ -272,15 +273,18 @@ def test_a_preset_sets_all_sizes(start, command):
 def dropped(monkeypatch):
     """The shares that dropout takes away in training, by modules that dropped any."""
     shares = []
-    plain = torch.nn.Dropout.forward
 
-    def forward(self, x):
-        y = plain(self, x)
-        if self.training and (x != 0).sum() > 50:
-            shares.append(float(((y == 0) & (x != 0)).sum() / (x != 0).sum()))
-        return y
+    def watched(plain):
+        def forward(self, x):
+            y = plain(self, x)
+            if self.training and (x != 0).sum() > 50:
+                shares.append(float(((y == 0) & (x != 0)).sum() / (x != 0).sum()))
+            return y
 
-    monkeypatch.setattr(torch.nn.Dropout, "forward", forward)
+        return forward
+
+    for kind in (torch.nn.Dropout, Dropout):  # of the head, and of the layers
+        monkeypatch.setattr(kind, "forward", watched(kind.forward))
     return shares
 
 
