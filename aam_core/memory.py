@@ -98,8 +98,10 @@ def expected_bytes(
     weights = FLOAT * sum(p.numel() for p in model.parameters())
     weights += TRAINED[config.optimizer] * trained
 
+    by_layer = KEPT + KEPT_BY_DROPOUT * (arch.dropout > 0)
+
     def stack(positions: int, neighbours: int, layers: int, at_once: int) -> float:
-        each = KEPT + KEPT_BY_DROPOUT * (arch.dropout > 0)
+        each = by_layer
         if config.attn_implementation == "math":
             each += 2 * arch.attention_heads * neighbours / arch.embedding_dim
         kept = each * layers * positions
@@ -119,8 +121,7 @@ def expected_bytes(
         chunk = min(size or load.distinct, load.distinct)
         chunks = -(-load.distinct // chunk)
         if checkpointing and keeps_chunks(chunks, arch.attention_layers):
-            each = KEPT + KEPT_BY_DROPOUT * (arch.dropout > 0)
-            each = each * arch.attention_layers + KEPT_AROUND + GRADIENTS
+            each = by_layer * arch.attention_layers + KEPT_AROUND + GRADIENTS
             numbers += each * chunk * patches
         else:
             numbers += stack(
