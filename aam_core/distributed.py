@@ -8,16 +8,23 @@ Model and losses know nothing of all this.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from aam_core.batches import Batch, Chunk
-from aam_core.shares import asv_share, in_order, logits_in_order, most_masked
+from aam_core.recompute import recomputed
+from aam_core.shares import (
+    asv_share,
+    in_order,
+    is_shared,
+    logits_in_order,
+    most_masked,
+)
 
 
 class Strategy:
@@ -118,11 +125,6 @@ def whole(tree: Any, keep: bool = True, copy: bool = False) -> Any:
     return tree
 
 
-def is_shared(value: Any) -> bool:
-    """Whether a tensor is divided among processes (a `DTensor`, slow to import)."""
-    return hasattr(value, "full_tensor")
-
-
 def placed(value: Tensor, like: Tensor) -> Tensor:
     """A whole tensor, which every process has, in the way that `like` is shared."""
     if not is_shared(like):
@@ -181,7 +183,8 @@ class DataParallel(Strategy):
 
         if module.checkpointing:
             # of whole chunks, since layers computed again would not find their copies
-            found = [checkpoint(run, c, use_reentrant=False) for c in part.chunks]
+            copies = list(weights.values())
+            found = [recomputed(partial(run, c), copies, device) for c in part.chunks]
         else:
             found = [run(chunk) for chunk in part.chunks]
         pooled = torch.cat([p for p, _ in found]).to(self.device)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from aam_core.attention import SHORT
 from aam_core.batches import BatchMaker
 from aam_core.config import (
     MEMORY_FRACTION,
@@ -98,12 +99,19 @@ def expected_bytes(
     weights = FLOAT * sum(p.numel() for p in model.parameters())
     weights += TRAINED[config.optimizer] * trained
 
-    by_layer = KEPT + KEPT_BY_DROPOUT * (arch.dropout > 0)
+    device = next(model.parameters()).device
+
+    def by_layer(neighbours: int) -> float:
+        """Kept per position, in units of D."""
+        scores = arch.attention_heads * neighbours / arch.embedding_dim
+        if config.attn_implementation == "math":
+            scores *= 2
+        elif device.type != "cpu" or neighbours > SHORT:
+            scores = 0
+        return KEPT + KEPT_BY_DROPOUT * (arch.dropout > 0) + scores
 
     def stack(positions: int, neighbours: int, layers: int, at_once: int) -> float:
-        each = by_layer
-        if config.attn_implementation == "math":
-            each += 2 * arch.attention_heads * neighbours / arch.embedding_dim
+        each = by_layer(neighbours)
         kept = each * layers * positions
         if checkpointing:
             kept = layers * positions + each * at_once
@@ -114,23 +122,23 @@ def expected_bytes(
     if model is not encoder:
         layers = model.shape.target_layers + layers * (not model.frozen)
     numbers = stack(in_samples, load.largest, layers, in_samples)
-    if not getattr(model, "frozen", False):
+    encoded = 0 if getattr(model, "frozen", False) else load.distinct
+    if encoded:
         patches = -(-load.length // arch.nucleotide_patch)
-        device = next(model.parameters()).device
         size = chunk_size(encoder, load.length, config, device, training=True)
-        chunk = min(size or load.distinct, load.distinct)
-        chunks = -(-load.distinct // chunk)
-        if checkpointing and keeps_chunks(chunks, arch.attention_layers):
-            each = by_layer * arch.attention_layers + KEPT_AROUND + GRADIENTS
+        chunk = min(size or encoded, encoded)
+        if checkpointing and keeps_chunks(-(-encoded // chunk), arch.attention_layers):
+            each = by_layer(patches) * arch.attention_layers + KEPT_AROUND + GRADIENTS
             numbers += each * chunk * patches
+            encoded = chunk
         else:
             numbers += stack(
-                load.distinct * patches, patches, arch.attention_layers, chunk * patches
+                encoded * patches, patches, arch.attention_layers, chunk * patches
             )
     activations = FLOAT * arch.embedding_dim * numbers
     if config.mixed_precision != "none":
         activations *= MIXED
-    one_hot = FLOAT * load.distinct * load.length * VOCABULARY_SIZE
+    one_hot = FLOAT * encoded * load.length * VOCABULARY_SIZE
     return int(weights + activations + one_hot)
 
 

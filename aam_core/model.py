@@ -11,6 +11,7 @@ their order does not either.
 """
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,8 @@ from torch.utils.checkpoint import checkpoint
 from aam_core.attention import attend
 from aam_core.batches import Batch, Chunk
 from aam_core.config import Architecture
-from aam_core.dropout import Dropout
+from aam_core.dropout import DropoutAdd
+from aam_core.recompute import recomputed
 from aam_core.sequences import PAD, VOCABULARY_SIZE
 
 NUCLEOTIDES = 4
@@ -29,9 +31,8 @@ MLP_RATIO = 4
 #: normalisations, queries, keys and values, the attention, two sums, and the two
 #: sides of the activation in the MLP.
 KEPT = 2 + 3 + 1 + 2 + 2 * MLP_RATIO
-#: The same for what surrounds a stack of layers: last normalisation, keys and values of
-#: the pooling, input.
-KEPT_AROUND = 5
+#: The same for what surrounds a stack of layers: input and last normalisation.
+KEPT_AROUND = 3
 
 
 class Attention(nn.Module):
@@ -66,13 +67,13 @@ class Block(nn.Module):
             nn.GELU(),
             nn.Linear(MLP_RATIO * width, width),
         )
-        self.dropout = Dropout(dropout)
+        self.dropout = DropoutAdd(dropout)
 
     def forward(self, x_BND: Tensor, keep_BN: Tensor | None = None) -> Tensor:
         """Return the layer's output, (B, N, D)."""
         x = self.attention(self.attention_norm(x_BND), keep_BN)
-        x_BND = x_BND + self.dropout(x)
-        return x_BND + self.dropout(self.mlp(self.mlp_norm(x_BND)))
+        x_BND = self.dropout(x_BND, x)
+        return self.dropout(x_BND, self.mlp(self.mlp_norm(x_BND)))
 
 
 class Transformer(nn.Module):
@@ -102,6 +103,10 @@ class Transformer(nn.Module):
 class AttentionPooling(nn.Module):
     """Pool (B, N, D) to (B, D) by attention of one learned query per head.
 
+    The query is the same for all of B, so that it is joined with the weights of the
+    keys, and what is attended to is summed before it becomes a value: no keys and
+    values of the N are needed.
+
     Parameters
     ----------
     width, heads : int
@@ -116,7 +121,6 @@ class AttentionPooling(nn.Module):
     def __init__(self, width: int, heads: int, weighted: bool = False) -> None:
         super().__init__()
         self.heads = heads
-        self.attn_implementation = "sdpa"
         self.power = None
         if weighted:
             self.power = nn.Parameter((torch.arange(heads) % 2).float())
@@ -132,15 +136,18 @@ class AttentionPooling(nn.Module):
         weight_BN: Tensor | None = None,
     ) -> Tensor:
         """Return (B, D)."""
-        k, v = self.kv(x_BND).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        mask = None if keep_BN is None else keep_BN[:, None, None, :]
+        key_HdD, value_HdD = self.kv.weight.unflatten(0, (2, self.heads, -1))
+        query_Hd = self.query[0, :, 0] / math.sqrt(key_HdD.shape[1])
+        scores_BHN = F.linear(x_BND, torch.einsum("hd,hdc->hc", query_Hd, key_HdD)).mT
         if self.power is not None:
-            level = weight_BN.clamp_min(1e-6).log()[:, None, None, :]
-            bias = (self.power[:, None, None] * level).to(k.dtype)
-            mask = bias if mask is None else bias.masked_fill(~mask, -torch.inf)
-        query = self.query.to(k.dtype).expand(len(x_BND), -1, -1, -1)
-        y = attend(query, k, v, mask, self.attn_implementation)
-        return self.norm(self.out(y.flatten(1)))
+            level_BN = weight_BN.clamp_min(1e-6).log()
+            scores_BHN = scores_BHN + self.power[:, None] * level_BN[:, None]
+        if keep_BN is not None:
+            scores_BHN = scores_BHN.masked_fill(~keep_BN[:, None], -torch.inf)
+        x_BHD = scores_BHN.softmax(-1).to(x_BND.dtype) @ x_BND
+        y_BD = torch.einsum("bhc,hdc->bhd", x_BHD, value_HdD).flatten(1)
+        bias_D = self.kv.bias.chunk(2)[1]
+        return self.norm(self.out(y_BD + bias_D))
 
 
 class NucleotideEncoder(nn.Module):
@@ -186,14 +193,15 @@ class NucleotideEncoder(nn.Module):
         pass, or each layer is: whichever keeps less.
         """
         calls = [
-            (batch.tokens_UL[c.start : c.stop, : c.length], c, batch)
+            partial(self, batch.tokens_UL[c.start : c.stop, : c.length], c, batch)
             for c in batch.chunks
         ]
         whole = keeps_chunks(len(calls), len(self.transformer.blocks))
         self.transformer.checkpointing = self.checkpointing and not whole
-        if self.checkpointing and whole and self.training:
-            return [checkpoint(self, *call, use_reentrant=False) for call in calls]
-        return [self(*call) for call in calls]
+        if not (self.checkpointing and whole and self.training):
+            return [call() for call in calls]
+        weights, device = list(self.parameters()), batch.tokens_UL.device
+        return [recomputed(call, weights, device) for call in calls]
 
     def forward(
         self, tokens_UL: Tensor, chunk: Chunk, batch: Batch | None = None

@@ -35,12 +35,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 from aam_core.batches import Batch, Chunk
 from aam_core.device import PRECISIONS
-from aam_core.distributed import Strategy, is_shared, placed, without_gradient
+from aam_core.distributed import Strategy, placed, without_gradient
 from aam_core.model import Block
 from aam_core.shares import (
     KEPT_APART,
     asv_share,
     in_order,
+    is_shared,
     logits_in_order,
     most_masked,
     sample_share,

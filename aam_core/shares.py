@@ -10,6 +10,7 @@ S samples.
 """
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,6 +37,11 @@ def share(total: int, part: int, parts: int) -> np.ndarray:
     """
     size = -(-total // parts)
     return (np.arange(size) * parts + part).clip(max=total - 1)
+
+
+def is_shared(value: Any) -> bool:
+    """Whether a tensor is divided among processes (a `DTensor`, slow to import)."""
+    return hasattr(value, "full_tensor")
 
 
 def in_order(values: Tensor, total: int) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from aam_core.attention import SHORT
 from aam_core.batches import Chunk
 from aam_core.config import PRESETS, Architecture, PretrainConfig, resolve_architecture
 from aam_core.model import MLP_RATIO, AbundanceEmbedding, NucleotideEncoder, Transformer
@@ -28,18 +29,31 @@ def of_asv(arch: Architecture, length: int, training: bool = False) -> int:
     """To encode an ASV of so many nucleotides.
 
     `training` adds the backward pass: two products for each of the forward pass (one
-    for the first, whose input has no gradient) and 2.5 for attention, which computes
-    its scores again. The prediction of hidden nucleotides, less than 1 %, is left out.
+    for the first, whose input has no gradient), and see `of_attention`. The prediction
+    of hidden nucleotides, less than 1 %, is left out, and so is what is computed once
+    for all ASVs together (`of_query`).
     """
     width, patch = arch.embedding_dim, arch.nucleotide_patch
     positions = -(-length // patch)
     first = 2 * positions * patch * VOCABULARY_SIZE * width
     weights, attention = (positions * n for n in layers(arch, positions))
-    weights += 4 * positions * width**2 + 2 * width**2  # keys, values, output: pooling
-    attention += 4 * positions * width
+    weights += 4 * positions * width * arch.attention_heads + 4 * width**2  # pooling
     if not training:
         return first + weights + attention
-    return int(2 * first + 3 * weights + 3.5 * attention)
+    return int(2 * first + 3 * weights + of_attention(positions) * attention)
+
+
+def of_attention(positions: int) -> float:
+    """Forward and backward pass of attention, in forward passes.
+
+    The kernel computes its scores once more in the backward pass.
+    """
+    return 3 if positions <= SHORT else 3.5
+
+
+def of_query(arch: Architecture, training: bool = False) -> int:
+    """To put the query and the keys' weights of the pooling of ASVs together."""
+    return 2 * arch.embedding_dim**2 * (3 if training else 1)
 
 
 def of_slot(arch: Architecture, asvs: int, training: bool = False) -> int:
@@ -55,7 +69,7 @@ def of_slot(arch: Architecture, asvs: int, training: bool = False) -> int:
         weights += 2 * arch.embedding_dim**2
     if not training:
         return first + weights + attention
-    return int(2 * first + 3 * weights + 3.5 * attention)
+    return int(2 * first + 3 * weights + of_attention(asvs) * attention)
 
 
 def counted_of_asv(arch: Architecture, length: int, training: bool = False) -> int:

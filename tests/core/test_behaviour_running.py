@@ -10,7 +10,7 @@ from aam_core import attention, checkpoint, device, model
 from aam_core.batches import BatchMaker
 from aam_core.config import PredictConfig, PretrainConfig, TrainConfig
 from aam_core.device import choose_device
-from aam_core.dropout import Dropout
+from aam_core.dropout import DropoutAdd
 from aam_core.errors import InputError
 from aam_core.model import Block, Encoder, NucleotideEncoder
 from tests import generate
@@ -274,17 +274,22 @@ def dropped(monkeypatch):
     """The shares that dropout takes away in training, by modules that dropped any."""
     shares = []
 
-    def watched(plain):
-        def forward(self, x):
-            y = plain(self, x)
-            if self.training and (x != 0).sum() > 50:
-                shares.append(float(((y == 0) & (x != 0)).sum() / (x != 0).sum()))
-            return y
+    def note(module, x, y):
+        if module.training and (x != 0).sum() > 50:
+            shares.append(float(((y == 0) & (x != 0)).sum() / (x != 0).sum()))
 
-        return forward
+    def of_head(self, x, plain=torch.nn.Dropout.forward):
+        y = plain(self, x)
+        note(self, x, y)
+        return y
 
-    for kind in (torch.nn.Dropout, Dropout):  # of the head, and of the layers
-        monkeypatch.setattr(kind, "forward", watched(kind.forward))
+    def of_layers(self, residual, x, plain=DropoutAdd.forward):
+        y = plain(self, torch.zeros_like(x), x)
+        note(self, x, y)
+        return residual + y
+
+    monkeypatch.setattr(torch.nn.Dropout, "forward", of_head)
+    monkeypatch.setattr(DropoutAdd, "forward", of_layers)
     return shares
 
 

@@ -11,6 +11,7 @@ import torch
 from click.testing import CliRunner
 from scipy.spatial.distance import pdist
 
+from aam_core.attention import SHORT
 from aam_core.batches import BatchMaker, Masking
 from aam_core.cli import write_table
 from aam_core.config import (
@@ -166,8 +167,15 @@ def test_generated_study_is_what_was_asked_for(tmp_path):
     assert (read.counts != made.table.counts).nnz == 0
 
 
-def test_operations_are_counted_as_by_hand():
-    width, asvs, positions = 16, 3, 7
+@pytest.mark.parametrize(
+    ("positions", "times"),
+    [
+        (7, 2),  # the plain formula keeps its scores
+        (SHORT + 1, 2.5),  # the kernel computes them once more
+    ],
+)
+def test_operations_are_counted_as_by_hand(positions, times):
+    width, asvs = 16, 3
     block = Block(width, 2, 0.1)
     x = torch.randn(asvs, positions, width, requires_grad=True)
     with counted() as forward:
@@ -177,8 +185,7 @@ def test_operations_are_counted_as_by_hand():
     weights = 2 * asvs * positions * (3 + 1 + 8) * width**2
     attention = 2 * 2 * asvs * positions**2 * width
     assert forward.get_total_flops() == weights + attention
-    # Two products each; attention computes its scores once more.
-    assert backward.get_total_flops() == 2 * weights + 2.5 * attention
+    assert backward.get_total_flops() == 2 * weights + times * attention
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -187,8 +194,11 @@ def test_operations_by_formula_are_those_counted(preset, training):
     arch = resolve_architecture(PretrainConfig(preset=preset, max_bp=45))
     for length in (45, 40):  # 40 is no multiple of the patch
         expected = flops.counted_of_asv(arch, length, training)
-        assert flops.of_asv(arch, length, training) == expected
-    assert flops.of_slot(arch, 9, training) == flops.counted_of_slot(arch, 9, training)
+        found = flops.of_asv(arch, length, training) + flops.of_query(arch, training)
+        assert found == expected
+    for asvs in (9, SHORT + 1):
+        expected = flops.counted_of_slot(arch, asvs, training)
+        assert flops.of_slot(arch, asvs, training) == expected
 
 
 class Here:
