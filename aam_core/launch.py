@@ -3,7 +3,7 @@
 Under torchrun they are there already: each calls `pretrain` or `train`, and they meet
 in `start_strategy`. Otherwise a run whose options ask for several processes starts them
 on this machine, by torch's elastic launcher, and waits. Inputs go to them by pickling;
-what they report comes back through a queue.
+what they report comes back through pipes.
 
 Nothing here imports torch at load.
 """
@@ -18,6 +18,8 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from aam_core.errors import InputError
@@ -216,16 +218,16 @@ def launch(
     RuntimeError
         If a process failed or was killed; with its traceback.
     """
-    import torch.multiprocessing
-
-    queue = torch.multiprocessing.get_context("spawn").SimpleQueue()
+    # A pipe each: one that is killed while it speaks would leave a queue locked.
+    pipes = [get_context("spawn").Pipe(duplex=False) for _ in range(number)]
+    readers, writers = map(list, zip(*pipes, strict=True))
     heard = _Heard(report or logging.getLogger("aam_core").info)
-    listener = threading.Thread(target=heard.listen, args=(queue,), daemon=True)
+    listener = threading.Thread(target=heard.listen, args=(readers,), daemon=True)
     listener.start()
     outcome: dict[str, Any] = {}
     agent = threading.Thread(
         target=_launch,
-        args=(outcome, number, (run, config, output, inputs, queue)),
+        args=(outcome, number, (run, config, output, inputs, writers)),
         daemon=True,
     )
     with _passed_on(heard), _without_main_script():
@@ -236,7 +238,8 @@ def launch(
         except BaseException:
             heard.send(signal.SIGKILL)
             raise
-    queue.put(None)
+    for writer in writers:
+        writer.close()
     listener.join(10)
     if "error" in outcome:
         raise heard.error(outcome["error"]) from None
@@ -266,18 +269,21 @@ def _launch(outcome: dict[str, Any], number: int, args: tuple) -> None:
 
 
 def _work(
-    run: Callable[..., Any], config: Any, output: Any, inputs: dict, queue: Any
+    run: Callable[..., Any],
+    config: Any,
+    output: Any,
+    inputs: dict,
+    writers: list[Connection],
 ) -> Any:
     """What each process does."""
-    queue.put(("pid", os.getpid()))
+    say = writers[rank()].send
+    say(("pid", os.getpid()))
     try:
-        found = run(
-            config, output, report=lambda line: queue.put(("report", line)), **inputs
-        )
+        found = run(config, output, report=lambda line: say(("report", line)), **inputs)
     except BaseException as error:
         kind = "input" if isinstance(error, InputError) else "error"
         text = str(error) if kind == "input" else traceback.format_exc()
-        queue.put((kind, (rank(), text)))
+        say((kind, (rank(), text)))
         sys.stderr.flush()
         os._exit(1)  # others may wait for this one in a way that only its end resolves
     return found if rank() == 0 else None
@@ -292,18 +298,24 @@ class _Heard:
         self.asked_to_end = False
         self.errors: list[tuple[str, int, str]] = []
 
-    def listen(self, queue: Any) -> None:
-        """Hear them until the queue has None."""
-        while (said := queue.get()) is not None:
-            kind, what = said
-            if kind == "report":
-                self.report(what)
-            elif kind == "pid":
-                self.pids.append(what)
-                if self.asked_to_end:  # before this process was there
-                    self.send(signal.SIGTERM)
-            else:
-                self.errors.append((kind, *what))
+    def listen(self, readers: list[Connection]) -> None:
+        """Hear them until all have ended."""
+        while readers:
+            for reader in wait(readers):
+                try:
+                    self._hear(*reader.recv())
+                except (EOFError, OSError):
+                    readers.remove(reader)
+
+    def _hear(self, kind: str, what: Any) -> None:
+        if kind == "report":
+            self.report(what)
+        elif kind == "pid":
+            self.pids.append(what)
+            if self.asked_to_end:  # before this process was there
+                self.send(signal.SIGTERM)
+        else:
+            self.errors.append((kind, *what))
 
     def send(self, number: signal.Signals) -> None:
         """Send all of them a signal."""

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -228,4 +229,8 @@ def doomed(config, output, report, victim):
         raise InputError("this cannot be")
     if rank() == victim and output == "broken":
         raise KeyError("of a mistake")
+    if rank() == victim and output == "speaking":
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        while True:
+            report("0" * 10**6)
     time.sleep(600)

@@ -280,6 +280,13 @@ def test_a_launched_process_that_fails_ends_all(end, error, words):
     assert gone(line.split()[1] for line in heard)
 
 
+def test_a_process_may_be_killed_while_it_reports():
+    start = time.monotonic()
+    with pytest.raises(RuntimeError, match=r"Process 1 .* was killed .SIGKILL"):
+        launch(doomed, 2, config(), "speaking", report=lambda line: None, victim=1)
+    assert time.monotonic() - start < WAIT
+
+
 def test_a_run_can_be_ended_before_its_processes_are_there(monkeypatch):
     start = launching._launch
 
