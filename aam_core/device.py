@@ -12,6 +12,7 @@ from torch import nn
 from aam_core.config import DeviceOptions, MemoryOptions
 from aam_core.errors import InputError
 from aam_core.model import Block
+from aam_core.resident import keep_freed
 
 #: Options that only an NVIDIA or AMD GPU (`cuda` in PyTorch) can follow, and what to do
 #: elsewhere.
@@ -59,6 +60,8 @@ def choose_device(options: DeviceOptions) -> torch.device:
         _set_tf32(options.tf32)
         # cuDNN attention gives NaN gradients with masks on Hopper (pytorch#196678).
         torch.backends.cuda.enable_cudnn_sdp(False)
+    if name == "cpu":
+        keep_freed()
     return torch.device(name)
 
 

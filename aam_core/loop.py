@@ -19,6 +19,7 @@ from aam_core.device import autocast
 from aam_core.distributed import Strategy
 from aam_core.errors import InputError
 from aam_core.fusion import is_covariate
+from aam_core.resident import return_freed
 from aam_core.resume import Progress, StateKeeper, StopRequest
 
 #: Progress labels of the losses.
@@ -140,6 +141,7 @@ def fit(
         )
     if writer is not None:
         writer.close()
+    return_freed()
     shown = progress.history[progress.best_epoch - 1][objective.select]
     report(f"Best epoch: {progress.best_epoch} with {objective.select} {shown:.4f}.")
     if not completed:

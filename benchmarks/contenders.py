@@ -24,6 +24,7 @@ from aam_core.config import (
     TrainConfig,
     resolve_architecture,
 )
+from aam_core.device import choose_device
 from aam_core.inputs import Inputs, prepare_inputs, split_rows
 from aam_core.labels import fit_labels
 from aam_core.loop import Stepper, make_optimizer
@@ -155,6 +156,7 @@ class Step:
 
     def __call__(self) -> None:
         """One step."""
+        choose_device(self.session.config)  # as a run does; sets up the process
         if self.asv_UD is None:
             total, _ = self.session.losses(self.batch)
         else:
@@ -279,6 +281,7 @@ class Epoch:
 
     def __call__(self) -> None:
         """One epoch."""
+        choose_device(self.session.config)
         for batch in self.batches:
             total, _ = self.session.losses(batch)
             self.stepper.backward(total, 1)

@@ -1,5 +1,6 @@
 """Memory: what is expected, what is measured, and what follows from it."""
 
+import ctypes
 import dataclasses
 import json
 import os
@@ -133,6 +134,39 @@ def test_the_load_is_that_of_the_largest_samples(inputs):
     assert load.length == 60
     cut = load_of(inputs.study, rows, 4, 5)
     assert (cut.largest, cut.distinct) == (5, 20)
+
+
+FREED = """
+import numpy as np
+from pathlib import Path
+from aam_core.resident import keep_freed, return_freed
+
+def now():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+keep_freed()
+before = now()
+large = np.ones(40_000_000)
+del large
+kept = now() - before
+return_freed()
+print(kept, now() - before)
+"""
+
+
+@pytest.mark.skipif(
+    not hasattr(ctypes.CDLL(None), "mallopt"), reason="the C library is not glibc"
+)
+def test_freed_memory_is_kept_until_it_is_returned():
+    done = subprocess.run(
+        [sys.executable, "-c", FREED],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        check=True,
+        capture_output=True,
+    )
+    kept, left = map(int, done.stdout.split())
+    assert kept > 300e6
+    assert left < 50e6
 
 
 @pytest.mark.parametrize(
