@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 LEVELS = 2**16
-SEEDS = 2**62
+SEEDS = 2**62  #: seeds that PyTorch's generator gives to others
 
 
 class DropoutAdd(nn.Dropout):

@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from aam_core.dropout import SEEDS
 from aam_core.shares import is_shared
-
-SEEDS = 2**62
 
 
 def recomputed(
