@@ -30,6 +30,7 @@ setup(
         "matplotlib>=3.6",
         "numpy>=1.24",
         "pandas>=1.5",
+        "psutil>=5.9",
         "safetensors>=0.4",
         "scikit-bio>=0.5.8",
         "scikit-learn>=1.2",

@@ -114,6 +114,16 @@ class ModelOptions(Options):
         when="Set 1 where single nucleotides tell close relatives apart and a "
         "GPU is at hand: cost grows with the number of positions.",
     )
+    nucleotide_overlap: int | None = option(
+        None,
+        "Nucleotides on either side that a position of the nucleotide transformer "
+        "reads besides its own nucleotide_patch.",
+        low=0,
+        high=64,
+        shown=lambda: "half of nucleotide_patch",
+        when="Set 0 to divide sequences into patches that share nothing; it costs "
+        "next to nothing, so that time is no reason.",
+    )
     dropout: float | None = option(
         None,
         "Dropout between the layers in training.",
@@ -154,6 +164,12 @@ class Architecture:
     dropout: float
     count_embedding: bool
     count_embedding_method: str
+    nucleotide_overlap: int = 0  #: older models have no entry
+
+    @property
+    def reach(self) -> int:
+        """Nucleotides that a position of the nucleotide transformer reads."""
+        return self.nucleotide_patch + 2 * self.nucleotide_overlap
 
 
 def resolve_architecture(
@@ -192,7 +208,9 @@ def resolve_architecture(
                     f"{name} is {value}, but the pre-trained encoder has {base[name]}: "
                     f"leave {name} out, or pre-train an encoder with it."
                 )
-    architecture = Architecture(**(base | chosen))
+    merged = base | chosen
+    merged.setdefault("nucleotide_overlap", merged["nucleotide_patch"] // 2)
+    architecture = Architecture(**merged)
     if architecture.embedding_dim % architecture.attention_heads:
         raise InputError(
             f"embedding_dim {architecture.embedding_dim} cannot be divided among "

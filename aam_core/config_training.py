@@ -288,9 +288,9 @@ class MemoryOptions(Options):
         "Compute the layers again in the backward pass, or whole chunks of ASVs where "
         "there are many, instead of keeping their results: a fraction of the memory "
         "for about a third more time.",
-        shown=lambda: "on an NVIDIA or AMD GPU where a step does not fit without it",
-        when="Turn it on where a CPU or Apple GPU runs out of memory in "
-        "training; off where you know that the run fits and want its speed.",
+        shown=lambda: "on where a step does not fit without it (never on an Apple GPU)",
+        when="Turn it on where training runs out of memory all the same; off where "
+        "you know that the run fits and want its speed.",
     )
     compile_model: bool = option(
         False,
@@ -308,14 +308,14 @@ class MemoryOptions(Options):
     )
     max_memory_fraction: float | None = option(
         None,
-        "Share of the GPU's memory that auto_batch_size and the decision on "
-        "gradient_checkpointing may fill.",
+        "Share of the free memory, of the GPU or else of the machine, that "
+        "auto_batch_size and the decision on gradient_checkpointing may fill.",
         low=0,
         high=1,
         open_low=True,
         shown=lambda: str(MEMORY_FRACTION),
-        when="Lower it where others share the GPU; raise it where the GPU is "
-        "yours alone.",
+        when="Lower it where others share the GPU or the machine; raise it where it "
+        "is yours alone.",
     )
 
     def _check(self) -> None:

@@ -37,6 +37,7 @@ class Strategy:
     """
 
     rank, world = 0, 1
+    beside = 1  #: processes on this machine, with this one
     sharded = False  #: whether each process writes its part of the state
 
     def __init__(self, device: torch.device) -> None:

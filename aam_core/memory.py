@@ -25,7 +25,7 @@ from aam_core.distributed import Strategy
 from aam_core.errors import InputError
 from aam_core.inference import chunk_size
 from aam_core.model import KEPT, KEPT_AROUND, MLP_RATIO, keeps_chunks
-from aam_core.resident import peak_resident
+from aam_core.resident import available, peak_resident
 from aam_core.sequences import VOCABULARY_SIZE
 from aam_core.study import Study
 
@@ -138,7 +138,8 @@ def expected_bytes(
     activations = FLOAT * arch.embedding_dim * numbers
     if config.mixed_precision != "none":
         activations *= MIXED
-    one_hot = FLOAT * encoded * load.length * VOCABULARY_SIZE
+    places = -(-load.length // arch.nucleotide_patch) * arch.reach
+    one_hot = FLOAT * encoded * places * VOCABULARY_SIZE
     return int(weights + activations + one_hot)
 
 
@@ -222,8 +223,9 @@ def fit_to_memory(
 ) -> None:
     """Decide on gradient checkpointing and, if asked for, on the batch size.
 
-    On a GPU both are decided by training steps on the samples with the most ASVs;
-    elsewhere checkpointing is off unless asked for.
+    On a GPU both are decided by training steps on the samples with the most ASVs; on a
+    CPU checkpointing by what such a step is expected to take (a process that tried, and
+    failed, would be killed); elsewhere it is off unless asked for.
 
     Parameters
     ----------
@@ -248,18 +250,20 @@ def fit_to_memory(
     config: MemoryOptions = session.config
     if gauge is None and device.type == "cuda":
         gauge = GpuGauge(device)
-    if gauge is None:
-        model.set_checkpointing(bool(config.gradient_checkpointing))
+    model.set_checkpointing(bool(config.gradient_checkpointing))
+    if gauge is None and device.type != "cpu":
         return
     fraction = config.max_memory_fraction or MEMORY_FRACTION
-    budget = int(fraction * gauge.available())
+    strategy = strategy or Strategy(device)
+    free = gauge.available() if gauge else available() // strategy.beside
+    budget = int(fraction * free)
 
     def fits(size: int) -> bool:
+        if gauge is None:
+            return _expected(session, model, size) <= budget
         peak = _try_step(session, model, device, gauge, size)
         return peak is not None and peak <= budget
 
-    model.set_checkpointing(bool(config.gradient_checkpointing))
-    strategy = strategy or Strategy(device)
     part = -(-config.batch_size // strategy.world)
     if config.gradient_checkpointing is None and strategy.any(not fits(part)):
         model.set_checkpointing(True)
@@ -267,7 +271,7 @@ def fit_to_memory(
             f"A training step of {part} samples does not fit into "
             f"{as_text(budget)}: gradient_checkpointing is on."
         )
-    if not config.auto_batch_size:
+    if gauge is None or not config.auto_batch_size:
         return
     most = min(len(session.training), config.target_effective_batch_size or sys.maxsize)
     size = largest_batch(fits, config.batch_size, most)
@@ -288,6 +292,13 @@ def largest_batch(fits: Callable[[int], bool], first: int, most: int) -> int | N
     while size < most and fits(min(2 * size, most)):
         size = min(2 * size, most)
     return size
+
+
+def _expected(session: Any, model: nn.Module, size: int) -> int:
+    """Bytes that a training step on the samples with the most ASVs should take."""
+    config, study = session.config, session.inputs.study
+    load = load_of(study, session.training, size, config.token_limit)
+    return expected_bytes(model, load, config)
 
 
 def _try_step(

@@ -156,14 +156,19 @@ class NucleotideEncoder(nn.Module):
     `nucleotide_patch` neighbouring nucleotides share one position of the
     transformer (as image patches do in Dosovitskiy et al. 2021), which divides
     the cost; each hidden nucleotide of a patch still has its own prediction.
+    A position also reads `nucleotide_overlap` nucleotides on either side of its
+    patch, so that what lies across its border is seen at once: together a
+    convolution over the sequence, as in the stem of Xiao et al. 2021.
     """
 
     def __init__(self, arch: Architecture) -> None:
         super().__init__()
         width = arch.embedding_dim
         self.patch = arch.nucleotide_patch
+        self.overlap = arch.nucleotide_overlap
         positions = -(-arch.max_bp // self.patch)
-        self.embed = nn.Linear(self.patch * VOCABULARY_SIZE, width)
+        self.reach = arch.reach
+        self.embed = nn.Linear(arch.reach * VOCABULARY_SIZE, width)
         self.position_PD = nn.Parameter(torch.randn(positions, width) * 0.1)
         self.transformer = Transformer(
             width, arch.attention_heads, arch.attention_layers, arch.dropout
@@ -177,9 +182,10 @@ class NucleotideEncoder(nn.Module):
         short = -tokens_UL.shape[1] % self.patch
         if short:
             tokens_UL = F.pad(tokens_UL, (0, short), value=PAD)
-        one_hot = F.one_hot(tokens_UL.long(), VOCABULARY_SIZE)
-        patches = one_hot.unflatten(1, (-1, self.patch)).flatten(2)
-        x_UPD = self.embed(patches.to(self.embed.weight.dtype))
+        wide = F.pad(tokens_UL, (self.overlap, self.overlap), value=PAD)
+        windows_UPR = wide.unfold(1, self.reach, self.patch)
+        one_hot = F.one_hot(windows_UPR.long(), VOCABULARY_SIZE).flatten(2)
+        x_UPD = self.embed(one_hot.to(self.embed.weight.dtype))
         x_UPD = x_UPD + self.position_PD[: x_UPD.shape[1]]
         keep_UP = None
         if ragged:

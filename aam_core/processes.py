@@ -103,6 +103,7 @@ class Processes(Strategy):
     def __init__(self, config: Any, device: torch.device) -> None:
         super().__init__(device)
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
+        self.beside = int(os.environ.get("LOCAL_WORLD_SIZE", self.world))
         self.config = config
         self.sharded = config.fsdp_sharded_checkpoint
         # of their own, so that nothing overtakes the reductions of FSDP or DDP
@@ -155,8 +156,7 @@ class Processes(Strategy):
 
     def _mesh(self) -> Any:
         """All processes; several nodes divide the model within each node only."""
-        kind = self.device.type
-        local = int(os.environ.get("LOCAL_WORLD_SIZE", self.world))
+        kind, local = self.device.type, self.beside
         if local == self.world or self.world % local:
             return init_device_mesh(kind, (self.world,))
         names = ("replicate", "shard")

@@ -33,9 +33,9 @@ def of_asv(arch: Architecture, length: int, training: bool = False) -> int:
     of hidden nucleotides, less than 1 %, is left out, and so is what is computed once
     for all ASVs together (`of_query`).
     """
-    width, patch = arch.embedding_dim, arch.nucleotide_patch
-    positions = -(-length // patch)
-    first = 2 * positions * patch * VOCABULARY_SIZE * width
+    width = arch.embedding_dim
+    positions = -(-length // arch.nucleotide_patch)
+    first = 2 * positions * arch.reach * VOCABULARY_SIZE * width
     weights, attention = (positions * n for n in layers(arch, positions))
     weights += 4 * positions * width * arch.attention_heads + 4 * width**2  # pooling
     if not training:

@@ -139,12 +139,19 @@ class PlainPooling(nn.Module):
         return parts.norm(parts.out(y.flatten(1)))
 
 
+def shifted(tokens_BL: Tensor, by: int) -> Tensor:
+    """Nucleotide `l + by` in place of nucleotide `l`; padding beyond the ends."""
+    length = tokens_BL.shape[1]
+    sides = F.pad(tokens_BL, (max(-by, 0), max(by, 0)), value=PAD)
+    return sides[:, -length:] if by > 0 else sides[:, :length]
+
+
 class PlainNucleotides(nn.Module):
     """Embeddings of sequences, and the logits of all of their nucleotides."""
 
     def __init__(self, ours: NucleotideEncoder, heads: int) -> None:
         super().__init__()
-        self.patch = ours.patch
+        self.patch, self.reach, self.overlap = ours.patch, ours.reach, ours.overlap
         self.embed, self.head = copy.deepcopy(ours.embed), copy.deepcopy(ours.head)
         self.position_PD = copy.deepcopy(ours.position_PD)
         self.transformer = PlainTransformer(ours.transformer, heads)
@@ -155,10 +162,11 @@ class PlainNucleotides(nn.Module):
         length = tokens_BL.shape[1]
         tokens_BL = F.pad(tokens_BL, (0, -length % self.patch), value=PAD)
         tokens_BPp = tokens_BL.unflatten(1, (-1, self.patch))
-        by_place = self.embed.weight.T.unflatten(0, (self.patch, -1))
-        x_BPD = self.embed.bias + sum(
-            F.embedding(tokens_BPp[..., i], by_place[i]) for i in range(self.patch)
-        )
+        by_place = self.embed.weight.T.unflatten(0, (self.reach, -1))
+        x_BPD = self.embed.bias.expand(*tokens_BPp.shape[:2], -1)
+        for place, weight in enumerate(by_place, start=-self.overlap):
+            read = shifted(tokens_BL, place)[:, :: self.patch]
+            x_BPD = x_BPD + F.embedding(read, weight)
         x_BPD = x_BPD + self.position_PD[: x_BPD.shape[1]]
         keep_BP = (tokens_BPp != PAD).any(-1)
         keep_BP[:, 0] = True  # an empty slot attends to something, and is not used

@@ -67,7 +67,7 @@ text = f"Metadata-Version: 2.1\nName: h5py\nVersion: {h5py.__version__}\n"
 (info / "METADATA").write_text(text)
 (info / "RECORD").write_text(f"{info.name}/METADATA,,\n{info.name}/RECORD,,\n")
 
-shared = "numpy pandas scipy scikit-learn scikit-bio biom-format h5py matplotlib click"
+shared = "numpy pandas scipy scikit-learn scikit-bio biom-format h5py matplotlib click psutil"
 pins = [f"{name}=={importlib.metadata.version(name)}" for name in shared.split()]
 folder = pathlib.Path(sys.prefix)
 (folder / "constraints.txt").write_text("\n".join(pins) + "\n")

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+import unittest.mock
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from aam_core.inputs import prepare_inputs
 from aam_core.labels import fit_labels
 from aam_core.launch import rank
 from aam_core.loop import fit
-from aam_core.model import Encoder
+from aam_core.model import Encoder, NucleotideEncoder
 from aam_core.predictor import SequencePredictor
 from aam_core.pretrain import Session
 from aam_core.processes import Processes
@@ -142,6 +143,21 @@ def steps(task, strategy, number):
     """Steps on a full batch, and on fewer samples than there are processes."""
     session, model, _ = shared_session(task, number, strategy)
     return [step(session, model, rows) for rows in (TRAINING[:5], TRAINING[:2])]
+
+
+def recomputed_steps(strategy, number):
+    """The first step in chunks that are computed again, and how often each is."""
+    lean = {"gradient_checkpointing": True, "asv_chunk_size": 2}
+    session, model, _ = shared_session("pretrain", number, strategy, **lean)
+    passes, encode = [], NucleotideEncoder.forward
+
+    def counted(self, tokens_UL, chunk, batch=None):
+        passes.append(chunk.start)
+        return encode(self, tokens_UL, chunk, batch)
+
+    with unittest.mock.patch.object(NucleotideEncoder, "forward", counted):
+        found = step(session, model, TRAINING[:5])
+    return found, [passes.count(start) for start in sorted(set(passes))]
 
 
 def fitted(task, options, number):

@@ -82,11 +82,12 @@ def close(a, b, tolerance=1e-5):
     torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("patch", [1, 6])
-def test_encoder_equals_its_plain_form(batch, patch):
+@pytest.mark.parametrize(("patch", "overlap"), [(1, 0), (6, 0), (6, 3), (4, 7)])
+def test_encoder_equals_its_plain_form(batch, patch, overlap):
     """Each ASV once, bucketed by length, against every slot, padded and masked."""
     torch.manual_seed(0)
-    model = Encoder(dataclasses.replace(ARCH, nucleotide_patch=patch)).eval()
+    sizes = {"nucleotide_patch": patch, "nucleotide_overlap": overlap}
+    model = Encoder(dataclasses.replace(ARCH, **sizes)).eval()
     plain = PlainEncoder(model).eval()
     slots = slots_of(batch)
     ours, theirs = model(batch), plain(slots)

@@ -56,6 +56,22 @@ def test_round_trip(saved):
     }
 
 
+def test_older_encoders_have_no_overlap(tmp_path, saved):
+    """Neither in their configuration nor in their weights."""
+    sizes = {"embedding_dim": 8, "attention_heads": 2, "attention_layers": 1}
+    arch = resolve_architecture(ModelOptions(**sizes, nucleotide_overlap=0))
+    config = checkpoint.read_config(saved[0])
+    config["architecture"] = {
+        name: value for name, value in vars(arch).items() if "overlap" not in name
+    }
+    checkpoint.save(
+        tmp_path / "old", config, Encoder(arch).state_dict(), [{"epoch": 1}]
+    )
+    loaded = load_encoder(tmp_path / "old")
+    assert loaded.arch == arch
+    assert resolve_architecture(ModelOptions(), loaded.arch) == arch
+
+
 def test_a_cut_weights_file_is_found_at_min_level(saved):
     path = saved[0] / checkpoint.WEIGHTS
     path.write_bytes(path.read_bytes()[:-10])

@@ -1,6 +1,5 @@
 """Memory: what is expected, what is measured, and what follows from it."""
 
-import ctypes
 import dataclasses
 import json
 import os
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from aam_core import checkpoint, memory, resident
+from aam_core import checkpoint, memory
 from aam_core.config import (
     PRESETS,
     MemoryOptions,
@@ -22,6 +21,7 @@ from aam_core.config import (
     TrainConfig,
     resolve_architecture,
 )
+from aam_core.distributed import Strategy
 from aam_core.errors import InputError
 from aam_core.inputs import Inputs
 from aam_core.memory import (
@@ -79,12 +79,12 @@ def session_of(inputs, model=None, rows=20, **options):
 # --- model summary ---
 
 
-def by_hand(width, layers, patch, positions):
+def by_hand(width, layers, patch, reach, positions):
     """Parameters of an encoder, from its description."""
     layer = 4 * (width * width + width) + 8 * width * width + 5 * width + 4 * width
     stack = layers * layer + 2 * width
     pool = width + 2 * (width * width + width) + width * width + width + 2 * width
-    nucleotides = (7 * patch * width + width) + positions * width + stack + pool
+    nucleotides = (7 * reach * width + width) + positions * width + stack + pool
     nucleotides += 4 * patch * width + 4 * patch
     abundance = 3 * width + width + width * width + width
     heads = width * width + width + 2 * (width + 1)
@@ -102,7 +102,8 @@ def test_presets_can_be_built(preset, millions):
     found = sum(p.numel() for p in model.parameters())
     positions = -(-150 // arch.nucleotide_patch)
     width, layers = arch.embedding_dim, arch.attention_layers
-    expected = by_hand(width, layers, arch.nucleotide_patch, positions)
+    patch = arch.nucleotide_patch
+    expected = by_hand(width, layers, patch, patch + 2 * (patch // 2), positions)
     assert found == expected + arch.attention_heads  # the powers of the abundance
     assert found / 1e6 == pytest.approx(millions, rel=0.1)
     assert sum(parts_of(model).values()) == found
@@ -136,39 +137,6 @@ def test_the_load_is_that_of_the_largest_samples(inputs):
     assert (cut.largest, cut.distinct) == (5, 20)
 
 
-FREED = """
-import numpy as np
-from pathlib import Path
-from aam_core.resident import keep_freed, return_freed
-
-def now():
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
-
-keep_freed()
-before = now()
-large = np.ones(40_000_000)
-del large
-kept = now() - before
-return_freed()
-print(kept, now() - before)
-"""
-
-
-@pytest.mark.skipif(
-    not hasattr(ctypes.CDLL(None), "mallopt"), reason="the C library is not glibc"
-)
-def test_freed_memory_is_kept_until_it_is_returned():
-    done = subprocess.run(
-        [sys.executable, "-c", FREED],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        check=True,
-        capture_output=True,
-    )
-    kept, left = map(int, done.stdout.split())
-    assert kept > 300e6
-    assert left < 50e6
-
-
 @pytest.mark.parametrize(
     "options",
     [
@@ -194,24 +162,6 @@ def test_expected_memory_is_what_a_step_takes(options):
     measured, expected = json.loads(done.stdout)
     # generous: what the allocator keeps differs between machines
     assert 0.45 < expected / measured < 2.2
-
-
-@pytest.mark.skipif(not resident.STATUS.exists(), reason="Linux only")
-def test_peak_memory_is_not_that_of_the_parent():
-    child = "from aam_core.resident import peak_resident; print(peak_resident())"
-    parent = (
-        "import subprocess, sys\n"
-        "large = bytearray(400_000_000)\n"
-        f"subprocess.run([sys.executable, '-c', {child!r}], cwd='.')"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", parent],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        check=True,
-        capture_output=True,
-    )
-    assert 0 < int(done.stdout) < 300_000_000
 
 
 def test_the_summary_is_told_before_training(made, tmp_path):
@@ -284,13 +234,48 @@ def test_checkpointing_is_expected_to_help(inputs):
     assert by_choice[1] < by_choice[0]
 
 
-@pytest.mark.parametrize(("given", "on"), [(None, False), (False, False), (True, True)])
-def test_checkpointing_on_a_cpu(inputs, given, on):
-    session = session_of(inputs, gradient_checkpointing=given)
-    fit_to_memory(session, session.encoder, CPU, pytest.fail)
+@pytest.mark.behaviour("gradient_checkpointing", "max_memory_fraction")
+@pytest.mark.parametrize(
+    ("given", "fraction", "on"),
+    [
+        (None, None, False),
+        (None, 0.5, True),
+        (False, None, False),
+        (True, None, True),
+    ],
+)
+def test_checkpointing_on_a_cpu_follows_what_is_expected(
+    inputs, monkeypatch, given, fraction, on
+):
+    options = {"gradient_checkpointing": given, "max_memory_fraction": fraction}
+    options = {name: value for name, value in options.items() if value is not None}
+    session, lines = session_of(inputs, **options), []
+    load = load_of(inputs.study, session.training, 8, 1024)
+    least = expected_bytes(session.encoder, load, session.config, False)
+    free = least / memory.MEMORY_FRACTION * 1.01
+    monkeypatch.setattr(memory, "available", lambda: int(free))
+    fit_to_memory(session, session.encoder, CPU, lines.append)
     encoder = session.encoder
     stacks = (encoder.nucleotides, encoder.sample, encoder.encoder)
     assert [s.checkpointing for s in stacks] == [on] * 3
+    told = [line for line in lines if "gradient_checkpointing is on" in line]
+    assert len(told) == len(lines) == (given is None and on)
+
+
+def test_processes_of_one_machine_share_its_memory(inputs, monkeypatch):
+    """Each of two takes half of a batch, and half of the memory."""
+    found = []
+    for beside in (1, 2):
+        session = session_of(inputs)
+        strategy = Strategy(CPU)
+        strategy.world, strategy.beside = 2, beside
+        load = load_of(inputs.study, session.training, 4, 1024)
+        free = 1.5 * expected_bytes(session.encoder, load, session.config, False)
+        free = int(free / memory.MEMORY_FRACTION)
+        monkeypatch.setattr(memory, "available", lambda free=free: free)
+        fit_to_memory(session, session.encoder, CPU, [].append, strategy=strategy)
+        found.append(session.encoder.sample.checkpointing)
+    assert found == [False, True]
 
 
 def test_checkpointing_reaches_all_of_a_predictor():

@@ -54,10 +54,11 @@ def close(a, b, tolerance=1e-5):
     torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("patch", [1, 4, 7])
+@pytest.mark.parametrize(("patch", "overlap"), [(1, 0), (4, 2), (7, 9)])
 @pytest.mark.parametrize("method", ["add", "concat", "film"])
-def test_padding_and_company_do_not_change_a_sample(study, patch, method):
-    model = encoder(nucleotide_patch=patch, count_embedding_method=method)
+def test_padding_and_company_do_not_change_a_sample(study, patch, overlap, method):
+    sizes = {"nucleotide_patch": patch, "nucleotide_overlap": overlap}
+    model = encoder(**sizes, count_embedding_method=method)
     with torch.no_grad():
         together = model(batch_of(study, range(8)))["sample"]
         alone = [model(batch_of(study, [row]))["sample"][0] for row in range(8)]
@@ -65,6 +66,22 @@ def test_padding_and_company_do_not_change_a_sample(study, patch, method):
     assert batch_of(study, range(8)).ragged
     close(together, torch.stack(alone))
     close(turned.flip(0), together)
+
+
+def test_a_position_reads_its_patch_and_the_overlap():
+    """The first layer as a product, of each position's nucleotides by hand."""
+    model = encoder(nucleotide_overlap=3).nucleotides
+    read = []
+    model.transformer.forward = lambda x_UPD, _: read.append(x_UPD) or x_UPD
+    tokens_UL = torch.tensor([[1, 2, 3, 4, 1, 1, 2, 2, 4, 3]])
+    model.hidden(tokens_UL, ragged=True)
+    padded = [0] * 3 + tokens_UL[0].tolist() + [0] * 5
+    weights = model.embed.weight.T.unflatten(0, (4 + 2 * 3, 7))
+    for position in range(3):
+        letters = padded[4 * position : 4 * position + 10]
+        by_hand = sum(weights[i, letter] for i, letter in enumerate(letters))
+        by_hand = by_hand + model.embed.bias + model.position_PD[position]
+        close(read[0][0, position], by_hand)
 
 
 def test_order_of_asvs_does_not_matter(study):
