@@ -13,6 +13,7 @@ from aam_core.config import PredictConfig, TrainConfig
 from aam_core.errors import InputError
 from aam_core.fusion import OutputScaling
 from aam_core.head import ACTIVATIONS, INVERSES, TargetHead
+from aam_core.head_start import set_first_guess
 from aam_core.labels import fit_labels
 from aam_core.predict import predict
 from aam_core.predictor import HeadShape
@@ -291,8 +292,6 @@ def test_every_option_reaches_the_model(made, tmp_path):
     ],
 )
 def test_untrained_model_predicts_the_median(made, options, transform):
-    from aam_core.train import set_first_guess
-
     if "bounded_targets" in options and "zscore" in transform:
         transform = "log-minmax"
     metadata = made.metadata.assign(double=2 * made.metadata["value"] + 50)
@@ -305,7 +304,7 @@ def test_untrained_model_predicts_the_median(made, options, transform):
     model = nn.Module()
     model.head = TargetHead(6, head_shape(config, labels))
     nn.init.zeros_(model.head.weight)
-    set_first_guess(model, labels, training)
+    set_first_guess(model.head, labels, training)
     raw = model.head(torch.randn(3, 6)).detach().numpy()
     # an odd number of samples, so that the median is one of them on every scale
     expected = np.tile(np.median(target.to_numpy()[training], axis=0), (3, 1))
