@@ -1,35 +1,21 @@
 """Training: a predictor of sample metadata."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 
 from aam_core import checkpoint
 from aam_core.attention import set_attention
-from aam_core.batches import Batch, BatchMaker, RowBatches, loader
-from aam_core.cache import Room
-from aam_core.calibrate import (
-    calibrate_asvs,
-    calibrate_samples,
-    calibrate_target,
-    first_rows,
-)
 from aam_core.config import TrainConfig
-from aam_core.decoding import interval_half_widths
 from aam_core.device import choose_device, compile_layers
-from aam_core.distributed import Strategy
 from aam_core.errors import InputError
-from aam_core.frozen import SCORES, FrozenBase
-from aam_core.fusion import MONITORED, FusionShape, check_heads
-from aam_core.head_start import SAMPLES, fit_last_layer, set_first_guess
-from aam_core.inference import chunk_size, collect, encode_table
+from aam_core.fusion import check_heads
+from aam_core.head_start import set_first_guess
 from aam_core.inputs import (
-    Inputs,
     Log,
     Matrix,
     Report,
@@ -38,32 +24,19 @@ from aam_core.inputs import (
     prepare_inputs,
     split_rows,
 )
-from aam_core.labels import Labels, fit_labels, without_new_classes
+from aam_core.labels import fit_labels, without_new_classes
 from aam_core.launch import on_all_devices, start_strategy
 from aam_core.loading import load_encoder
-from aam_core.loop import Objective, fit
-from aam_core.losses import (
-    self_supervised_losses,
-    target_loss,
-    weighted_target_loss,
-    weighted_total,
-)
+from aam_core.loop import fit
 from aam_core.memory import MemoryProfile, fit_to_memory
-from aam_core.metrics import classification_metrics, regression_metrics
 from aam_core.model import Encoder
-from aam_core.passes import all_passes, average, samples_above
 from aam_core.phylogeny import Phylogeny
-from aam_core.predictor import HeadShape, SequencePredictor
-from aam_core.pretrain import (
-    describe,
-    describe_run,
-    distance_scores,
-    masking_of,
-    resolve_from,
-)
+from aam_core.predictor import SequencePredictor
+from aam_core.pretrain import describe, describe_run, resolve_from
 from aam_core.resume import StateKeeper, identity_of
 from aam_core.table import FeatureTable
 from aam_core.targets import read_target
+from aam_core.train_session import TrainSession, head_shape
 
 
 @on_all_devices
@@ -214,258 +187,6 @@ def train(
     keeper.end(result.completed, output)
     groups = session.groups(validation)
     return labels.decoder.predictions(raw, ids[validation], groups)
-
-
-def head_shape(config: TrainConfig, labels: Labels) -> HeadShape:
-    """The shape of the head that fits the labels."""
-    covariates: dict = {}
-    if labels.categories is not None:
-        columns = config.categorical_columns
-        names = [field.name for field in dataclasses.fields(FusionShape)]
-        covariates = {n: getattr(config, n) for n in names if hasattr(config, n)} | {
-            "cardinalities": tuple(labels.categories.get_cardinalities().values()),
-            "scaled_by": tuple(map(columns.index, config.conditional_output_scaling)),
-        }
-    return HeadShape(
-        outputs=labels.outputs,
-        quantiles=len(labels.decoder.quantiles),
-        target_layers=config.target_layers,
-        layer_norm=config.target_layer_norm,
-        hidden_dims=config.regressor_hidden_dims,
-        hidden_dropout=config.regressor_dropout,
-        residual=config.residual_regression_head,
-        bounded=config.bounded_targets,
-        activation=config.output_activation,
-        output_scale=config.learnable_output_scale,
-        **covariates,
-    )
-
-
-class TrainSession:
-    """One run of training: its batches, losses and validation."""
-
-    def __init__(
-        self,
-        config: TrainConfig,
-        model: SequencePredictor,
-        inputs: Inputs,
-        labels: Labels,
-        training: np.ndarray,
-        validation: np.ndarray,
-        device: torch.device,
-        report: Report = logger.info,
-    ) -> None:
-        self.config = config
-        self.model = model
-        self.inputs = inputs
-        self.labels = labels
-        self.training = training
-        self.validation = validation
-        self.device = device
-        self.report = report
-        self.strategy = Strategy(device)
-        self.scale = inputs.scale(training)
-        weights = labels.class_weights
-        weights = None if weights is None else torch.from_numpy(weights).to(device)
-        self.class_weights = weights
-        self.target_loss = target_loss(config, weights)
-        self.frozen = self._encode_once() if model.frozen else None
-
-    def _encode_once(self) -> FrozenBase:
-        """What a frozen encoder makes of all samples, for the whole run."""
-        base, config, device = self.model.base, self.config, self.device
-        every = np.concatenate([self.training, self.validation])
-        room = Room.of(config, device, self.report)
-        table = encode_table(base, self.inputs.study, every, config, device, room=room)
-        maker = self.maker(training=False)
-        return FrozenBase(base, table, maker, every, room, config, device)
-
-    def _encode(self, rows: np.ndarray) -> Callable[[Batch], dict[str, Tensor]]:
-        """The encoder, as it is now, on batches of these rows."""
-        if self.frozen is not None:
-            return self.frozen
-        base = self.model.base
-        table = encode_table(
-            base,
-            self.inputs.study,
-            rows,
-            self.config,
-            self.device,
-            strategy=self.strategy,
-        )
-        return lambda batch: base(batch, table(batch))
-
-    def calibrate(self, new_base: bool) -> None:
-        """Give what is new of the model a start from which training gets going."""
-        model, config = self.model.eval(), self.config
-        rows = first_rows(self.training, config.seed)
-        order = RowBatches(rows, config.batch_size, shuffle=False)
-        batches = [b.to(self.device) for b in loader(self.maker(training=False), order)]
-        if new_base:
-            study = self.inputs.study
-            table = encode_table(model.base, study, rows, config, self.device)
-            table = calibrate_asvs(model.base, table)
-            calibrate_samples(model.base, table, batches)
-        else:
-            model.start_as_encoder()
-        calibrate_target(model, self._encode(rows), batches)
-        if not new_base:
-            self._fit_last_layer()
-
-    def _fit_last_layer(self) -> None:
-        """Start the head from what a pre-trained encoder tells of the target."""
-        rows = first_rows(self.training, self.config.seed, SAMPLES)
-        head, read = self.model.head, self._read(rows)
-        of_validation = self._read(self.validation)
-
-        def loss() -> float:
-            return self.validation_loss(head(of_validation))
-
-        self.report(fit_last_layer(head, self.labels, rows, read, loss))
-
-    def _read(self, rows: np.ndarray) -> Tensor:
-        """What the head reads of these samples, (N, D)."""
-        model, encode = self.model, self._encode(rows)
-        found = collect(
-            lambda batch: {"read": model.read(encode(batch), batch)},
-            self.maker(training=False),
-            rows,
-            ("read",),
-            self.config,
-            self.device,
-        )
-        return found["read"].float().to(self.device)
-
-    def maker(self, *, training: bool) -> BatchMaker:
-        """Makes the batches of training or, with known embeddings, of validation."""
-        learn = training and not self.model.frozen
-        study, config = self.inputs.study, self.config
-        encoder, length = self.model.base, study.tokens_FL.shape[1]
-        return BatchMaker(
-            study,
-            token_limit=config.token_limit,
-            asv_sampling=config.asv_sampling,
-            chunk_size=chunk_size(encoder, length, config, self.device, True),
-            distances=self.inputs.distances if learn else None,
-            scale=self.scale,
-            masking=masking_of(config, encoder) if learn else None,
-            categories_NK=self.labels.categories_NK,
-            targets_NT=self.labels.values,
-            tokens=learn,
-            seed=config.seed,
-        )
-
-    def batches(self) -> torch.utils.data.DataLoader:
-        """The training batches, shuffled by epoch."""
-        config = self.config
-        rows = RowBatches(
-            self.training, config.batch_size, shuffle=True, seed=config.seed
-        )
-        return loader(self.maker(training=True), rows, config.num_workers)
-
-    def objective(self) -> Objective:
-        """What the training loop minimises."""
-        best = self.config.best_metric
-        return Objective(
-            self.model,
-            self.losses,
-            self.validate,
-            select=best if best.startswith("val_") else f"val_{best}",
-            labels={"target_loss": "RL" if self.config.task == "regression" else "CL"},
-        )
-
-    def losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Total loss of a batch and its parts."""
-        if self.frozen is None:
-            out = self.strategy.forward(self.model, batch)
-        else:
-            out = self.model(batch, base=self.frozen(batch))
-        loss = self.loss_of(out["target"], batch.targets_ST, batch.rows)
-        parts = {"target_loss": loss}
-        parts |= self_supervised_losses(out, batch, self.config)
-        return weighted_total(parts, self.config), parts
-
-    def loss_of(self, predicted: Tensor, true: Tensor, rows: np.ndarray) -> Tensor:
-        """The target loss of these rows, by the weights of their categories."""
-        if self.labels.loss_weights_N is None:
-            return self.target_loss(predicted, true)
-        weights = torch.from_numpy(self.labels.loss_weights_N[rows]).to(predicted)
-        return weighted_target_loss(
-            self.config, predicted, true, weights, self.class_weights
-        )
-
-    def validation_loss(self, raw: Tensor) -> float:
-        """The target loss of what the head returns for the validation samples."""
-        values = torch.as_tensor(self.labels.values[self.validation])
-        return float(self.loss_of(raw, values.to(raw.device), self.validation))
-
-    def validate(self) -> dict[str, float]:
-        """Scores on the validation samples; targets in their own units."""
-        out, raw = self._validation_outputs()
-        scores = {"val_loss": self.validation_loss(raw)}
-        scores |= {name: float(out[name].mean()) for name in MONITORED if name in out}
-        scores |= {
-            f"val_{n}": v for n, v in self.metrics(raw.float().cpu().numpy()).items()
-        }
-        if self.inputs.distances is not None and len(self.validation) > 1:
-            scores |= distance_scores(
-                out["position"].float().cpu(),
-                out["value"].float().cpu().numpy(),
-                self.inputs,
-                self.validation,
-                self.scale,
-            )
-        return scores
-
-    def raw_predictions(self) -> np.ndarray:
-        """What the head returns for the validation samples."""
-        return self._validation_outputs()[1].float().cpu().numpy()
-
-    def _validation_outputs(self) -> tuple[dict[str, Tensor], Tensor]:
-        """What is scored of the outputs, and the target averaged over passes."""
-        model, config = self.model.eval(), self.config
-        encode = self._encode(self.validation)
-        maker = self.maker(training=False)
-        names = ("target", *SCORES, *MONITORED)
-
-        def of_batch(batch: Batch) -> dict[str, Tensor]:
-            return model(batch, base=encode(batch))
-
-        def run(rows: np.ndarray, draw: int) -> dict[str, Tensor]:
-            return collect(of_batch, maker, rows, names, config, self.device, draw)
-
-        out = run(self.validation, 0)
-        passes = all_passes(
-            out["target"],
-            samples_above(self.inputs.study, self.validation, config.token_limit),
-            config.val_prediction_passes,
-            lambda above, draw: run(self.validation[above], draw)["target"],
-        )
-        return out, average(passes, config.task)
-
-    def groups(self, rows: np.ndarray) -> list[str] | None:
-        """The categories that the scale of these rows depends on."""
-        groups = self.labels.groups
-        return None if groups is None else [groups[row] for row in rows]
-
-    def metrics(self, raw: np.ndarray) -> dict[str, float]:
-        """Metrics of the validation samples, in original units."""
-        decoder = self.labels.decoder
-        point = decoder.point(raw, self.groups(self.validation))
-        true = self.labels.target.iloc[self.validation].to_numpy()
-        if self.config.task == "classification":
-            return classification_metrics(true[:, 0], point)
-        return regression_metrics(true, point, decoder.columns)
-
-    def with_intervals(self, raw: np.ndarray) -> Labels:
-        """The labels with prediction intervals from the validation samples."""
-        decoder = self.labels.decoder
-        if self.config.task == "regression":
-            true = self.labels.target.iloc[self.validation].to_numpy()
-            point = decoder.point(raw, self.groups(self.validation))
-            widths = interval_half_widths(true, point)
-            decoder = dataclasses.replace(decoder, half_widths=widths)
-        return dataclasses.replace(self.labels, decoder=decoder)
 
 
 def _sentence(scores: dict[str, float]) -> str:

@@ -38,7 +38,8 @@ from aam_core.predict import predict
 from aam_core.predictor import HeadShape, SequencePredictor
 from aam_core.pretrain import Session
 from aam_core.targets import read_target
-from aam_core.train import TrainSession, head_shape, train
+from aam_core.train import train
+from aam_core.train_session import TrainSession, head_shape
 from benchmarks import synthetic
 from benchmarks.reference import (
     PlainEncoder,

@@ -27,7 +27,7 @@ from aam_core.pretrain import Session
 from aam_core.processes import Processes
 from aam_core.resume import StateKeeper
 from aam_core.targets import read_target
-from aam_core.train import TrainSession, head_shape
+from aam_core.train_session import TrainSession, head_shape
 from tests import generate
 
 CPU = torch.device("cpu")

@@ -7,8 +7,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional as F
 
-import aam_core.train as aam_train
-from aam_core import checkpoint
+from aam_core import checkpoint, train_session
 from aam_core.fusion import CrossAttention
 from aam_core.head import TargetHead
 from tests import generate
@@ -34,13 +33,13 @@ def start(made, tmp_path):
 def targets(monkeypatch):
     """The scaled target of each training sample, by its row."""
     seen = {}
-    plain = aam_train.TrainSession.losses
+    plain = train_session.TrainSession.losses
 
     def losses(self, batch):
         seen.update(zip(batch.rows.tolist(), batch.targets_ST.numpy(), strict=True))
         return plain(self, batch)
 
-    monkeypatch.setattr(aam_train.TrainSession, "losses", losses)
+    monkeypatch.setattr(train_session.TrainSession, "losses", losses)
     return seen
 
 
@@ -250,13 +249,13 @@ def test_heads_of_the_covariates(monkeypatch, start, fusion):
 @pytest.mark.behaviour("categorical_loss_weights", "categorical_loss_weight_column")
 def test_weights_follow_the_named_column(made, monkeypatch, start):
     used = {}
-    plain = aam_train.weighted_target_loss
+    plain = train_session.weighted_target_loss
 
     def loss(config, predicted, true, weights, *more):
         used.update(zip(true[:, 0].tolist(), weights, strict=True))
         return plain(config, predicted, true, weights, *more)
 
-    monkeypatch.setattr(aam_train, "weighted_target_loss", loss)
+    monkeypatch.setattr(train_session, "weighted_target_loss", loss)
     options = {"categorical_columns": "site,kind", "target_transform": "none"}
     options |= {"categorical_loss_weight_column": "kind"}
     path = start(**options, categorical_loss_weights="high=3")

@@ -27,7 +27,8 @@ from aam_core.model import Encoder, NucleotideEncoder
 from aam_core.predict import predict
 from aam_core.pretrain import pretrain
 from aam_core.study import prepare_study
-from aam_core.train import TrainSession, train
+from aam_core.train import train
+from aam_core.train_session import TrainSession
 from tests import generate
 
 CPU = torch.device("cpu")

@@ -17,7 +17,8 @@ from aam_core.head_start import set_first_guess
 from aam_core.labels import fit_labels
 from aam_core.predict import predict
 from aam_core.predictor import HeadShape
-from aam_core.train import head_shape, train
+from aam_core.train import train
+from aam_core.train_session import head_shape
 from tests import generate
 from tests.core.test_runs import QUIET, config_of, shared
 

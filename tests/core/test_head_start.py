@@ -15,7 +15,8 @@ from aam_core.labels import fit_labels
 from aam_core.model import Encoder
 from aam_core.predictor import HeadShape, SequencePredictor
 from aam_core.pretrain import pretrain
-from aam_core.train import head_shape, train
+from aam_core.train import train
+from aam_core.train_session import head_shape
 from tests import generate
 from tests.core.test_model import ARCH, batch_of, study  # noqa: F401 (fixture)
 from tests.core.test_runs import QUIET, SMALL, config_of, shared

@@ -15,7 +15,8 @@ from aam_core.passes import all_passes, average, number_of_passes
 from aam_core.predict import predict
 from aam_core.study import prepare_study
 from aam_core.targets import TargetScaler
-from aam_core.train import TrainSession, train
+from aam_core.train import train
+from aam_core.train_session import TrainSession
 from tests import generate
 from tests.core.test_runs import QUIET, config_of, shared, turned
 

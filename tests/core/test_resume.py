@@ -20,7 +20,8 @@ from aam_core.errors import InputError
 from aam_core.loop import Objective, fit
 from aam_core.pretrain import Session, pretrain
 from aam_core.resume import StateKeeper, StopRequest, read_state
-from aam_core.train import TrainSession, train
+from aam_core.train import train
+from aam_core.train_session import TrainSession
 from tests import generate
 from tests.core.test_cli import aam, files, inputs  # noqa: F401 (fixture)
 from tests.core.test_loop import CPU, Numbers

@@ -23,7 +23,7 @@ from aam_core.checkpoint import CONFIG, HISTORY, STATE, WEIGHTS
 from aam_core.cli import main
 from aam_core.pretrain import Session
 from aam_core.resume import read_state
-from aam_core.train import TrainSession
+from aam_core.train_session import TrainSession
 from q2_aam._formats import AAMEncoderDirectoryFormat
 
 from .conftest import TINY, import_
