@@ -25,7 +25,7 @@ from aam_core.labels import Labels
 
 #: Penalties on the squared weights of inputs of variance 1, of which the validation
 #: samples choose one.
-PENALTIES = np.logspace(5, -4, 19)
+PENALTIES = np.logspace(5, -1, 13)
 #: Training samples that the layer is fitted to, at most.
 SAMPLES = 5000
 ITERATIONS = 300
@@ -82,7 +82,7 @@ def fit_last_layer(
     str
         What was done, for the user.
     """
-    inputs_NH = head.inputs(read).float().cpu().numpy()
+    inputs_NH = head.inputs(read).double().cpu().numpy()
     fits = _logistic if labels.decoder.classes is not None else _ridge
     first = least = loss()
     best = {name: value.clone() for name, value in head.state_dict().items()}
