@@ -228,8 +228,7 @@ def test_sizes_of_the_model(start, command):
     )
     found = shapes(path)
     assert found["nucleotides.position_PD"] == (7, 24)  # 31 / 5, rounded up
-    read = 5 + 2 * (5 // 2)  # nucleotides of a position
-    assert found["nucleotides.embed.weight"] == (24, read * 7)  # 4 letters, 3 signs
+    assert found["nucleotides.embed.weight"] == (24, 5 * 7)  # 4 letters, 3 signs
     assert found["pool.query"] == (1, 3, 1, 8)
     for stack in ("nucleotides.transformer", "sample", "encoder"):
         assert layers(found, stack) == 2
@@ -273,7 +272,7 @@ ABUNDANCE = {
 def test_a_preset_sets_all_sizes(start, command):
     sizes = ("embedding_dim", "attention_heads", "attention_layers", "nucleotide_patch")
     found = shapes(start(command, preset="tiny", **dict.fromkeys(sizes)))
-    assert found["nucleotides.embed.weight"] == (64, (6 + 2 * 3) * 7)
+    assert found["nucleotides.embed.weight"] == (64, 6 * 7)
     assert found["pool.query"] == (1, 4, 1, 16)
     assert layers(found, "encoder") == 2
 

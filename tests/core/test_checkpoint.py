@@ -59,7 +59,7 @@ def test_round_trip(saved):
 def test_older_encoders_have_no_overlap(tmp_path, saved):
     """Neither in their configuration nor in their weights."""
     sizes = {"embedding_dim": 8, "attention_heads": 2, "attention_layers": 1}
-    arch = resolve_architecture(ModelOptions(**sizes, nucleotide_overlap=0))
+    arch = resolve_architecture(ModelOptions(**sizes))
     config = checkpoint.read_config(saved[0])
     config["architecture"] = {
         name: value for name, value in vars(arch).items() if "overlap" not in name

@@ -79,12 +79,12 @@ def session_of(inputs, model=None, rows=20, **options):
 # --- model summary ---
 
 
-def by_hand(width, layers, patch, reach, positions):
+def by_hand(width, layers, patch, positions):
     """Parameters of an encoder, from its description."""
     layer = 4 * (width * width + width) + 8 * width * width + 5 * width + 4 * width
     stack = layers * layer + 2 * width
     pool = width + 2 * (width * width + width) + width * width + width + 2 * width
-    nucleotides = (7 * reach * width + width) + positions * width + stack + pool
+    nucleotides = (7 * patch * width + width) + positions * width + stack + pool
     nucleotides += 4 * patch * width + 4 * patch
     abundance = 3 * width + width + width * width + width
     heads = width * width + width + 2 * (width + 1)
@@ -102,8 +102,7 @@ def test_presets_can_be_built(preset, millions):
     found = sum(p.numel() for p in model.parameters())
     positions = -(-150 // arch.nucleotide_patch)
     width, layers = arch.embedding_dim, arch.attention_layers
-    patch = arch.nucleotide_patch
-    expected = by_hand(width, layers, patch, patch + 2 * (patch // 2), positions)
+    expected = by_hand(width, layers, arch.nucleotide_patch, positions)
     assert found == expected + arch.attention_heads  # the powers of the abundance
     assert found / 1e6 == pytest.approx(millions, rel=0.1)
     assert sum(parts_of(model).values()) == found

@@ -438,9 +438,7 @@ def test_abundance_is_read_and_the_warm_up_fits_small_studies():
 
 @pytest.mark.parametrize("preset", [None, *PRESETS])
 def test_architecture_of_a_preset(preset):
-    sizes = PRESETS[preset or DEFAULT_PRESET]
-    overlap = sizes["nucleotide_patch"] // 2
-    expected = Architecture(**sizes, **ARCHITECTURE, nucleotide_overlap=overlap)
+    expected = Architecture(**PRESETS[preset or DEFAULT_PRESET], **ARCHITECTURE)
     assert resolve_architecture(ModelOptions(preset=preset)) == expected
 
 
