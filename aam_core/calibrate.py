@@ -31,20 +31,21 @@ def standardise(norm: nn.LayerNorm, outputs_ND: Tensor) -> None:
     Parameters
     ----------
     norm : torch.nn.LayerNorm
-        A normalisation.
+        A normalisation that is still as it was made.
     outputs_ND : Tensor
         What it returned for N inputs.
     """
     spread, mean = torch.std_mean(outputs_ND.float(), dim=0, unbiased=False)
     spread = spread.clamp_min(LEAST_SPREAD)
     with torch.no_grad():
-        norm.weight.div_(spread)
-        norm.bias.sub_(mean).div_(spread)
+        norm.weight.copy_(1 / spread)
+        norm.bias.copy_(-mean / spread)
 
 
-def first_rows(training: np.ndarray, seed: int, most: int = SAMPLES) -> np.ndarray:
-    """The training samples that are looked at, so many at most."""
-    return np.random.default_rng(seed).permutation(training)[:most]
+def first_rows(training: np.ndarray, seed: int) -> np.ndarray:
+    """The training samples that are looked at, at most `SAMPLES`."""
+    order = np.random.default_rng(seed).permutation(training)
+    return order[:SAMPLES]
 
 
 @torch.no_grad()

@@ -83,18 +83,14 @@ class TargetHead(nn.Linear):
             return scaled_STQ.cummax(dim=-1).values
         return scaled_STQ.squeeze(-1)
 
-    def inputs(self, sample_SD: Tensor) -> Tensor:
-        """What the linear layer reads of the samples, (S, H)."""
-        if self.hidden is None or self.correction is not None:
-            return sample_SD
-        return self.hidden(sample_SD)
-
     def _deviation(self, sample_SD: Tensor) -> Tensor:
         """What a sample adds to the bias, (S, T · Q)."""
-        deviation = F.linear(self.inputs(sample_SD), self.weight)
+        if self.hidden is None:
+            return F.linear(sample_SD, self.weight)
+        hidden_SH = self.hidden(sample_SD)
         if self.correction is None:
-            return deviation
-        return deviation + self.correction(self.hidden(sample_SD))
+            return F.linear(hidden_SH, self.weight)
+        return F.linear(sample_SD, self.weight) + self.correction(hidden_SH)
 
     def _constrain(self, raw_STQ: Tensor) -> Tensor:
         if self.shape.bounded:
@@ -103,11 +99,8 @@ class TargetHead(nn.Linear):
             return raw_STQ
         return self.zero_T[:, None] + ACTIVATIONS[self.shape.activation](raw_STQ)
 
-    def release(self, scaled_TQ: Tensor) -> Tensor:
-        """What becomes of predictions, (…, T, Q), without the constraint.
-
-        At its limit, where that is infinite, as if they were a little inside.
-        """
+    def _release(self, scaled_TQ: Tensor) -> Tensor:
+        """The inverse of `_constrain`."""
         if self.shape.bounded:
             return scaled_TQ.clamp(MARGIN, 1 - MARGIN).logit()
         if self.shape.activation == "none":
@@ -129,21 +122,7 @@ class TargetHead(nn.Linear):
         if self.shape.activation != "none":
             assert zero_T is not None
             self.zero_T.copy_(zero_T)
-        self._set_bias(self.release(scaled_TQ.double()))
-
-    @torch.no_grad()
-    def set_last_layer(self, weight_TH: Tensor, raw_TQ: Tensor) -> None:
-        """Predict `weight_TH` times the layer's inputs and the quantiles `raw_TQ`.
-
-        Both before the constraint. All quantiles of a target rise and fall together.
-        """
-        first_TH, *steps = self.weight.unflatten(0, raw_TQ.shape).unbind(1)
-        first_TH.copy_(weight_TH)
-        for step_TH in steps:
-            step_TH.zero_()
-        self._set_bias(raw_TQ.double())
-
-    def _set_bias(self, bias_TQ: Tensor) -> None:
+        bias_TQ = self._release(scaled_TQ.double())
         steps = bias_TQ.diff(dim=-1).clamp_min(MARGIN)
         bias_TQ = torch.cat([bias_TQ[:, :1], inverse_softplus(steps)], dim=-1)
         self.bias.copy_(bias_TQ.flatten())

@@ -90,15 +90,6 @@ class Transformer(nn.Module):
                 block.attention.out.weight.div_(math.sqrt(2 * layers))
                 block.mlp[-1].weight.div_(math.sqrt(2 * layers))
 
-    @torch.no_grad()
-    def start_neutral(self, norm: nn.LayerNorm) -> None:
-        """Return at first nearly what went in, the output of this normalisation."""
-        for block in self.blocks:
-            for last in (block.attention.out, block.mlp[-1]):
-                nn.init.zeros_(last.weight)
-                nn.init.zeros_(last.bias)
-        self.norm.load_state_dict(norm.state_dict())
-
     def forward(self, x_BND: Tensor, keep_BN: Tensor | None = None) -> Tensor:
         """Return (B, N, D)."""
         for block in self.blocks:

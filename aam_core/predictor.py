@@ -106,11 +106,13 @@ class SequencePredictor(nn.Module):
         if self.fusion is not None and self.training:
             hidden = sometimes_unknown(batch.categories_SK)
             batch = replace(batch, categories_SK=hidden)
-        read_SD = self.read(out, batch)
+        sample_SD = self.pooled(out, batch)
+        if self.fusion is not None:
+            sample_SD = self.fusion.after(sample_SD, batch.categories_SK, out)
         adjust = None
         if self.scaling is not None:
             adjust = partial(self.scaling, categories_SK=batch.categories_SK)
-        return out | {"target": self.head(read_SD, adjust)}
+        return out | {"target": self.head(self.norm(sample_SD), adjust)}
 
     def _encoded(self, batch: Batch, asv_UD: Tensor | None) -> dict[str, Tensor]:
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
@@ -120,21 +122,6 @@ class SequencePredictor(nn.Module):
         """Recompute the layers in the backward pass instead of keeping them."""
         self.base.set_checkpointing(on)
         self.target.checkpointing = on
-
-    @torch.no_grad()
-    def start_as_encoder(self) -> None:
-        """Let the new layers pool as the encoder does, until they learn otherwise."""
-        self.target.start_neutral(self.base.encoder.norm)
-        state = self.base.pool.state_dict()
-        if state.keys() == self.pool.state_dict().keys():  # not so of latents
-            self.pool.load_state_dict(state)
-
-    def read(self, out: dict[str, Tensor], batch: Batch) -> Tensor:
-        """What the head reads of the samples, (S, D)."""
-        sample_SD = self.pooled(out, batch)
-        if self.fusion is not None:
-            sample_SD = self.fusion.after(sample_SD, batch.categories_SK, out)
-        return self.norm(sample_SD)
 
     def pooled(self, out: dict[str, Tensor], batch: Batch) -> Tensor:
         """The sample (S, D) as pooled, which some fusions condition already.

@@ -14,7 +14,6 @@ from aam_core.config import TrainConfig
 from aam_core.device import choose_device, compile_layers
 from aam_core.errors import InputError
 from aam_core.fusion import check_heads
-from aam_core.head_start import set_first_guess
 from aam_core.inputs import (
     Log,
     Matrix,
@@ -36,7 +35,7 @@ from aam_core.pretrain import describe, describe_run, resolve_from
 from aam_core.resume import StateKeeper, identity_of
 from aam_core.table import FeatureTable
 from aam_core.targets import read_target
-from aam_core.train_session import TrainSession, head_shape
+from aam_core.train_session import TrainSession, head_shape, set_first_guess
 
 
 @on_all_devices
@@ -146,7 +145,7 @@ def train(
     torch.manual_seed(config.seed)
     base = Encoder(arch) if encoder is None else load_encoder(encoder, arch)
     model = SequencePredictor(base, head_shape(config, labels), config.freeze_base)
-    set_first_guess(model.head, labels, training)
+    set_first_guess(model, labels, training)
     model.to(device)
     set_attention(model, config, device, log)
     session = TrainSession(

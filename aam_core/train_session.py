@@ -20,7 +20,6 @@ from aam_core.decoding import interval_half_widths
 from aam_core.distributed import Strategy
 from aam_core.frozen import SCORES, FrozenBase
 from aam_core.fusion import MONITORED, FusionShape
-from aam_core.head_start import SAMPLES, fit_last_layer
 from aam_core.inference import chunk_size, collect, encode_table
 from aam_core.inputs import Inputs, Report, logger
 from aam_core.labels import Labels
@@ -62,6 +61,26 @@ def head_shape(config: TrainConfig, labels: Labels) -> HeadShape:
     )
 
 
+def set_first_guess(
+    model: SequencePredictor, labels: Labels, training: np.ndarray
+) -> None:
+    """Let the untrained head predict the distribution of the training targets.
+
+    Training then starts from the error of a constant prediction, whatever the scale
+    of the target.
+    """
+    values = labels.values[training]
+    zero = None
+    if labels.decoder.classes is not None:
+        shares = np.bincount(values, minlength=labels.outputs) / len(values)
+        guess = np.log(shares.clip(1e-3))[:, None]
+    else:
+        levels = labels.decoder.quantiles or (0.5,)
+        guess = np.quantile(values, levels, axis=0).T
+        zero = torch.as_tensor(labels.decoder.scaler.zero)
+    model.head.start_at(torch.as_tensor(guess), zero)
+
+
 class TrainSession:
     """One run of training: its batches, losses and validation."""
 
@@ -83,20 +102,19 @@ class TrainSession:
         self.training = training
         self.validation = validation
         self.device = device
-        self.report = report
         self.strategy = Strategy(device)
         self.scale = inputs.scale(training)
         weights = labels.class_weights
         weights = None if weights is None else torch.from_numpy(weights).to(device)
         self.class_weights = weights
         self.target_loss = target_loss(config, weights)
-        self.frozen = self._encode_once() if model.frozen else None
+        self.frozen = self._encode_once(report) if model.frozen else None
 
-    def _encode_once(self) -> FrozenBase:
+    def _encode_once(self, report: Report) -> FrozenBase:
         """What a frozen encoder makes of all samples, for the whole run."""
         base, config, device = self.model.base, self.config, self.device
         every = np.concatenate([self.training, self.validation])
-        room = Room.of(config, device, self.report)
+        room = Room.of(config, device, report)
         table = encode_table(base, self.inputs.study, every, config, device, room=room)
         maker = self.maker(training=False)
         return FrozenBase(base, table, maker, every, room, config, device)
@@ -127,35 +145,7 @@ class TrainSession:
             table = encode_table(model.base, study, rows, config, self.device)
             table = calibrate_asvs(model.base, table)
             calibrate_samples(model.base, table, batches)
-        else:
-            model.start_as_encoder()
         calibrate_target(model, self._encode(rows), batches)
-        if not new_base:
-            self._fit_last_layer()
-
-    def _fit_last_layer(self) -> None:
-        """Start the head from what a pre-trained encoder tells of the target."""
-        rows = first_rows(self.training, self.config.seed, SAMPLES)
-        head, read = self.model.head, self._read(rows)
-        of_validation = self._read(self.validation)
-
-        def loss() -> float:
-            return self.validation_loss(head(of_validation))
-
-        self.report(fit_last_layer(head, self.labels, rows, read, loss))
-
-    def _read(self, rows: np.ndarray) -> Tensor:
-        """What the head reads of these samples, (N, D)."""
-        model, encode = self.model, self._encode(rows)
-        found = collect(
-            lambda batch: {"read": model.read(encode(batch), batch)},
-            self.maker(training=False),
-            rows,
-            ("read",),
-            self.config,
-            self.device,
-        )
-        return found["read"].float().to(self.device)
 
     def maker(self, *, training: bool) -> BatchMaker:
         """Makes the batches of training or, with known embeddings, of validation."""
@@ -215,15 +205,12 @@ class TrainSession:
             self.config, predicted, true, weights, self.class_weights
         )
 
-    def validation_loss(self, raw: Tensor) -> float:
-        """The target loss of what the head returns for the validation samples."""
-        values = torch.as_tensor(self.labels.values[self.validation])
-        return float(self.loss_of(raw, values.to(raw.device), self.validation))
-
     def validate(self) -> dict[str, float]:
         """Scores on the validation samples; targets in their own units."""
         out, raw = self._validation_outputs()
-        scores = {"val_loss": self.validation_loss(raw)}
+        values = torch.as_tensor(self.labels.values[self.validation])
+        loss = float(self.loss_of(raw, values.to(raw.device), self.validation))
+        scores = {"val_loss": loss}
         scores |= {name: float(out[name].mean()) for name in MONITORED if name in out}
         scores |= {
             f"val_{n}": v for n, v in self.metrics(raw.float().cpu().numpy()).items()

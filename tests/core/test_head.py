@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.special import erf, expit
@@ -13,12 +14,11 @@ from aam_core.config import PredictConfig, TrainConfig
 from aam_core.errors import InputError
 from aam_core.fusion import OutputScaling
 from aam_core.head import ACTIVATIONS, INVERSES, TargetHead
-from aam_core.head_start import set_first_guess
 from aam_core.labels import fit_labels
 from aam_core.predict import predict
 from aam_core.predictor import HeadShape
 from aam_core.train import train
-from aam_core.train_session import head_shape
+from aam_core.train_session import head_shape, set_first_guess
 from tests import generate
 from tests.core.test_runs import QUIET, config_of, shared
 
@@ -305,11 +305,24 @@ def test_untrained_model_predicts_the_median(made, options, transform):
     model = nn.Module()
     model.head = TargetHead(6, head_shape(config, labels))
     nn.init.zeros_(model.head.weight)
-    set_first_guess(model.head, labels, training)
+    set_first_guess(model, labels, training)
     raw = model.head(torch.randn(3, 6)).detach().numpy()
     # an odd number of samples, so that the median is one of them on every scale
     expected = np.tile(np.median(target.to_numpy()[training], axis=0), (3, 1))
     np.testing.assert_allclose(labels.decoder.point(raw, None), expected, rtol=1e-4)
+
+
+def test_untrained_classifier_predicts_the_shares_of_the_classes():
+    kinds = ["a"] * 15 + ["b"] * 5
+    metadata = pd.DataFrame({"kind": kinds}, index=[str(i) for i in range(20)])
+    config = TrainConfig(metadata_column=("kind",), task="classification")
+    training = np.arange(20)
+    labels = fit_labels(config, metadata, metadata[["kind"]], training, print)
+    model = nn.Module()
+    model.head = TargetHead(6, head_shape(config, labels))
+    nn.init.zeros_(model.head.weight)
+    set_first_guess(model, labels, training)
+    close(model.head(torch.randn(2, 6)).softmax(-1), [[0.75, 0.25]] * 2)
 
 
 def test_models_of_earlier_versions_load(made, tmp_path):
