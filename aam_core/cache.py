@@ -12,6 +12,7 @@ from torch import Tensor
 from aam_core.config import CacheOptions
 from aam_core.errors import InputError
 from aam_core.inputs import logger
+from aam_core.resident import available
 
 GB = 10**9
 SHARE = 0.25  #: of the free memory, where `cache_memory` is not given
@@ -103,34 +104,8 @@ def _check_space(size: int, folder: str) -> None:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that could still be filled: of this machine, and of the GPU if it is one.
-
-    On Linux the limits of the job (control groups of version 2) count too.
-    """
-    free = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    if (path := Path("/proc/meminfo")).exists():
-        lines = dict(line.split(":") for line in path.read_text().splitlines())
-        free = [1024 * int(lines["MemAvailable"].split()[0])]
-    free += _left_to_job(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))
+    """Bytes that could still be filled: of the machine, and of the GPU if it is one."""
+    free = available()
     if device.type == "cuda":
-        free.append(torch.cuda.mem_get_info(device)[0])
-    return min(free)
-
-
-def _left_to_job(groups: Path, root: Path) -> list[int]:
-    """What the control group of this process, and each above it, may still fill."""
-    try:
-        lines = groups.read_text().splitlines()
-        group = next(x.removeprefix("0::/") for x in lines if x.startswith("0::/"))
-    except (OSError, StopIteration):
-        return []
-    left = []
-    for folder in (root / group, *(root / group).parents):
-        try:
-            limit = (folder / "memory.max").read_text().strip()
-            used = int((folder / "memory.current").read_text())
-        except OSError:
-            continue
-        if limit != "max":
-            left.append(max(int(limit) - used, 0))
-    return left
+        free = min(free, torch.cuda.mem_get_info(device)[0])
+    return free

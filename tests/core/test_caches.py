@@ -11,7 +11,7 @@ import torch
 
 from aam_core import cache, checkpoint
 from aam_core.batches import BatchMaker, RowBatches, loader
-from aam_core.cache import Room, _left_to_job, free_memory
+from aam_core.cache import Room, free_memory
 from aam_core.config import (
     Architecture,
     DeviceOptions,
@@ -288,22 +288,6 @@ def test_a_quarter_of_the_free_memory_is_the_default():
     assert found == pytest.approx(free_memory(CPU) / 4, rel=0.2)
     chosen = dataclasses.replace(config, cache_memory=1.5)
     assert Room.of(chosen, CPU, silent).limit == 1_500_000_000
-
-
-def test_limits_of_a_job_count(tmp_path):
-    groups = tmp_path / "groups"
-    groups.write_text("1:name=other:/x\n0::/jobs/job7/step\n")
-    for name, most, used in (
-        ("jobs", "max", 900),
-        ("jobs/job7", "1000", 300),
-        ("jobs/job7/step", "max", 200),
-    ):
-        folder = tmp_path / "root" / name
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "memory.max").write_text(f"{most}\n")
-        (folder / "memory.current").write_text(f"{used}\n")
-    assert _left_to_job(groups, tmp_path / "root") == [700]
-    assert _left_to_job(tmp_path / "none", tmp_path / "root") == []
 
 
 @pytest.mark.behaviour("cache_memory")

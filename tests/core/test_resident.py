@@ -119,6 +119,13 @@ def test_no_limit(groups):
     assert resident.available() == FREE
 
 
+def test_a_limit_between_groups_without_one(groups):
+    files = limits("jobs", "max", 900, 0) | limits("jobs/7", 1000, 300, 0)
+    files |= limits("jobs/7/step", "max", 200, 0)
+    groups("1:name=other:/x\n0::/jobs/7/step\n", **files)
+    assert resident.available() == 700
+
+
 def test_nothing_is_left_of_a_limit(groups):
     groups("0::/user\n", **limits("user", 100, 150, 0))
     assert resident.available() == 0
