@@ -17,6 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from aam_core.config import DeviceOptions
 from aam_core.errors import InputError
+from aam_core.packing import Packing
 
 BACKENDS = {
     "flash": SDPBackend.FLASH_ATTENTION,
@@ -60,6 +61,54 @@ def attend(
         backends = ANY
     with sdpa_kernel(backends):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+
+def attend_all(qkv: Tensor, mask: Tensor | None, implementation: str) -> Tensor:
+    """Self-attention of queries, keys and values as a layer makes them.
+
+    Parameters
+    ----------
+    qkv : Tensor
+        (B, N, 3, H, D / H).
+    mask, implementation
+        As of `attend`.
+
+    Returns
+    -------
+    Tensor
+        (B, N, H, D / H).
+    """
+    q, k, v = qkv.permute(2, 0, 3, 1, 4)
+    return attend(q, k, v, mask, implementation).transpose(1, 2)
+
+
+def attend_packed(qkv: Tensor, packing: Packing, implementation: str) -> Tensor:
+    """Self-attention within each sample, of ASVs one after the other.
+
+    On a CPU large samples are gone through one by one, without masks. Small ones cost
+    less than the calls, and a GPU has more to do at a time: then with padding.
+
+    Parameters
+    ----------
+    qkv : Tensor
+        (T, 3, H, D / H).
+    packing : Packing
+        Whose the T are.
+    implementation : str
+        As of `attend`.
+
+    Returns
+    -------
+    Tensor
+        (T, H, D / H).
+    """
+    one_by_one = qkv.device.type == "cpu" and not torch.compiler.is_compiling()
+    if one_by_one and len(qkv) > SHORT * len(packing.sizes):
+        parts = qkv[None].split(packing.sizes, dim=1)
+        found = [attend_all(part, None, implementation) for part in parts]
+        return torch.cat(found, dim=1)[0]
+    mask = packing.present_SA[:, None, None, :]
+    return packing.pack(attend_all(packing.unpack(qkv), mask, implementation))
 
 
 def set_attention(

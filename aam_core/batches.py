@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from aam_core.packing import Packing
 from aam_core.sequences import MASK, PAD, UNKNOWN
 from aam_core.study import Study
 
@@ -46,7 +47,8 @@ class Batch:
     index_SA: torch.Tensor  #: int64, each ASV's row among the U; 0 at padding
     abundance_SA: torch.Tensor  #: float32 relative abundance; 0 at padding
     present_SA: torch.Tensor  #: bool, False at padding
-    ragged: bool  #: whether there is padding among the ASVs
+    sizes: tuple[int, ...]  #: ASVs of each sample
+    place_T: torch.Tensor  #: int64, where the ASVs are among the S · A
     masked_row_M: torch.Tensor | None = None
     masked_column_M: torch.Tensor | None = None
     masked_truth_M: torch.Tensor | None = None  #: int64, 0-3 for A C G T
@@ -54,6 +56,23 @@ class Batch:
     distances: torch.Tensor | None = None  #: (S, S), or (S,) for Faith's PD
     categories_SK: torch.Tensor | None = None
     targets_ST: torch.Tensor | None = None  #: scaled targets, or (S,) classes
+
+    @property
+    def ragged(self) -> bool:
+        """Whether there is padding among the ASVs."""
+        return len(self.place_T) < self.present_SA.numel()
+
+    @property
+    def keep_SA(self) -> torch.Tensor | None:
+        """Where there is no padding; None without any."""
+        return self.present_SA if self.ragged else None
+
+    @property
+    def packing(self) -> Packing | None:
+        """The way to the ASVs without padding; None without any."""
+        if not self.ragged:
+            return None
+        return Packing(self.sizes, self.place_T, self.present_SA)
 
     def to(self, device: torch.device) -> "Batch":
         """The batch with its tensors on `device`."""
@@ -205,7 +224,8 @@ class BatchMaker(Dataset):
             index_SA=torch.from_numpy(index),
             abundance_SA=torch.from_numpy(abundance),
             present_SA=torch.from_numpy(present),
-            ragged=not present.all(),
+            sizes=tuple(sizes.tolist()),
+            place_T=torch.from_numpy(np.flatnonzero(present)),
             **self._tokens(features, generator),
             **self._labels(rows, present, generator),
         )

@@ -109,7 +109,7 @@ class FrozenBase:
         Returns
         -------
         dict
-            `states` (S, A, D), `keep` (S, A), `position` (S, D) and `value` (S,) as
+            `states` (S, A, D), `position` (S, D) and `value` (S,) as
             `Encoder.forward` returns them, and `nucleotides`, which is None. At
             padding the states are any of the sample's.
         """
@@ -136,7 +136,6 @@ class FrozenBase:
         return {
             "nucleotides": None,
             "states": states.unflatten(0, index_SA.shape),
-            "keep": batch.present_SA if batch.ragged else None,
             **{name: kept[rows] for name, kept in self.scores.items()},
         }
 
@@ -149,5 +148,6 @@ def _only(batch: Batch, rows: np.ndarray, here: Tensor) -> Batch:
         index_SA=batch.index_SA[here],
         abundance_SA=batch.abundance_SA[here],
         present_SA=batch.present_SA[here],
-        ragged=False,
+        sizes=tuple(batch.sizes[row] for row in rows),
+        place_T=torch.arange(batch.index_SA[here].numel(), device=here.device),
     )

@@ -5,7 +5,7 @@ P positions of the nucleotide transformer, D width, H heads.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -46,6 +46,7 @@ class Load:
 
     samples: int  #: S
     largest: int  #: A
+    asvs: int  #: of all its samples
     distinct: int  #: U; 0 where no ASV is encoded
     length: int  #: longest sequence
 
@@ -64,6 +65,7 @@ def load_of(study: Study, rows: np.ndarray, size: int, token_limit: int) -> Load
     return Load(
         samples=len(rows),
         largest=int(sizes.max()),
+        asvs=int(sizes.sum()),
         distinct=min(distinct, int(sizes.sum())),
         length=study.tokens_FL.shape[1],
     )
@@ -117,11 +119,10 @@ def expected_bytes(
             kept = layers * positions + each * at_once
         return kept + KEPT_AROUND * positions + GRADIENTS * at_once
 
-    in_samples = load.samples * load.largest
     layers = 2 * arch.attention_layers
     if model is not encoder:
         layers = model.shape.target_layers + layers * (not model.frozen)
-    numbers = stack(in_samples, load.largest, layers, in_samples)
+    numbers = stack(load.asvs, load.largest, layers, load.asvs)
     encoded = 0 if getattr(model, "frozen", False) else load.distinct
     if encoded:
         patches = -(-load.length // arch.nucleotide_patch)
@@ -220,7 +221,8 @@ def fit_to_memory(
     report: Callable[[str], None],
     gauge: Gauge | None = None,
     strategy: Strategy | None = None,
-) -> None:
+    before: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """Decide on gradient checkpointing and, if asked for, on the batch size.
 
     On a GPU both are decided by training steps on the samples with the most ASVs; on a
@@ -241,6 +243,14 @@ def fit_to_memory(
         Measures the memory; the GPU's own if there is one.
     strategy : Strategy, optional
         Of processes that share each batch.
+    before : mapping, optional
+        What an interrupted run decided, which holds for the run that goes on: else
+        dropout would draw other numbers, and an epoch have other steps.
+
+    Returns
+    -------
+    dict
+        `batch_size` and `gradient_checkpointing`, as they are now.
 
     Raises
     ------
@@ -248,13 +258,30 @@ def fit_to_memory(
         If auto_batch_size finds that not even batch_size fits.
     """
     config: MemoryOptions = session.config
+    if before:
+        session.config = replace(config, batch_size=before["batch_size"])
+        model.set_checkpointing(before["gradient_checkpointing"])
+        return dict(before)
     if gauge is None and device.type == "cuda":
         gauge = GpuGauge(device)
     model.set_checkpointing(bool(config.gradient_checkpointing))
-    if gauge is None and device.type != "cpu":
-        return
+    if gauge is not None or device.type == "cpu":
+        _fit(session, model, device, report, gauge, strategy or Strategy(device))
+    on = getattr(model, "base", model).sample.checkpointing
+    return {"batch_size": session.config.batch_size, "gradient_checkpointing": on}
+
+
+def _fit(
+    session: Any,
+    model: nn.Module,
+    device: torch.device,
+    report: Callable[[str], None],
+    gauge: Gauge | None,
+    strategy: Strategy,
+) -> None:
+    """See `fit_to_memory`."""
+    config: MemoryOptions = session.config
     fraction = config.max_memory_fraction or MEMORY_FRACTION
-    strategy = strategy or Strategy(device)
     free = gauge.available() if gauge else available() // strategy.beside
     budget = int(fraction * free)
 

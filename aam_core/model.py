@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from aam_core.attention import attend
+from aam_core.attention import attend_all, attend_packed
 from aam_core.batches import Batch, Chunk
 from aam_core.config import Architecture
 from aam_core.dropout import DropoutAdd
+from aam_core.packing import Packing
 from aam_core.recompute import recomputed
 from aam_core.sequences import PAD, VOCABULARY_SIZE
 
@@ -36,7 +37,7 @@ KEPT_AROUND = 3
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention over (B, N, D), with an optional (B, N) mask."""
+    """Multi-head self-attention over (B, N, D), or over samples as they are packed."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -45,13 +46,23 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, x_BND: Tensor, keep_BN: Tensor | None = None) -> Tensor:
-        """Attend among the N; entries that are not kept are not attended to."""
-        qkv = self.qkv(x_BND).unflatten(-1, (3, self.heads, -1))
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        mask = None if keep_BN is None else keep_BN[:, None, None, :]
-        y = attend(q, k, v, mask, self.attn_implementation)
-        return self.out(y.transpose(1, 2).flatten(-2))
+    def forward(self, x: Tensor, among: Tensor | Packing | None = None) -> Tensor:
+        """Attend among the N, or the ASVs of a sample.
+
+        Parameters
+        ----------
+        x : Tensor
+            (B, N, D), or (T, D) with a `Packing`.
+        among : Tensor or Packing, optional
+            Which of the N to attend to, (B, N); or whose the T are.
+        """
+        qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1))
+        if isinstance(among, Packing):
+            y = attend_packed(qkv, among, self.attn_implementation)
+        else:
+            mask = None if among is None else among[:, None, None, :]
+            y = attend_all(qkv, mask, self.attn_implementation)
+        return self.out(y.flatten(-2))
 
 
 class Block(nn.Module):
@@ -69,11 +80,10 @@ class Block(nn.Module):
         )
         self.dropout = DropoutAdd(dropout)
 
-    def forward(self, x_BND: Tensor, keep_BN: Tensor | None = None) -> Tensor:
-        """Return the layer's output, (B, N, D)."""
-        x = self.attention(self.attention_norm(x_BND), keep_BN)
-        x_BND = self.dropout(x_BND, x)
-        return self.dropout(x_BND, self.mlp(self.mlp_norm(x_BND)))
+    def forward(self, x: Tensor, among: Tensor | Packing | None = None) -> Tensor:
+        """Return the layer's output, of the shape of `x`; see `Attention`."""
+        x = self.dropout(x, self.attention(self.attention_norm(x), among))
+        return self.dropout(x, self.mlp(self.mlp_norm(x)))
 
 
 class Transformer(nn.Module):
@@ -90,14 +100,14 @@ class Transformer(nn.Module):
                 block.attention.out.weight.div_(math.sqrt(2 * layers))
                 block.mlp[-1].weight.div_(math.sqrt(2 * layers))
 
-    def forward(self, x_BND: Tensor, keep_BN: Tensor | None = None) -> Tensor:
-        """Return (B, N, D)."""
+    def forward(self, x: Tensor, among: Tensor | Packing | None = None) -> Tensor:
+        """Return the shape of `x`; see `Attention`."""
         for block in self.blocks:
             if self.checkpointing and self.training:
-                x_BND = checkpoint(block, x_BND, keep_BN, use_reentrant=False)
+                x = checkpoint(block, x, among, use_reentrant=False)
             else:
-                x_BND = block(x_BND, keep_BN)
-        return self.norm(x_BND)
+                x = block(x, among)
+        return self.norm(x)
 
 
 class AttentionPooling(nn.Module):
@@ -268,7 +278,10 @@ class AbundanceEmbedding(nn.Module):
     def forward(
         self, asv_SAD: Tensor, abundance_SA: Tensor, hidden_SA: Tensor | None
     ) -> Tensor:
-        """Return (S, A, D); where `hidden_SA`, the abundance stays unknown."""
+        """Return (S, A, D); where `hidden_SA`, the abundance stays unknown.
+
+        Also without padding, (T, D) of (T, D) and (T,).
+        """
         level = log_abundance(abundance_SA)
         root = abundance_SA.sqrt()
         known = torch.ones_like(level)
@@ -330,24 +343,25 @@ class Encoder(nn.Module):
             return asv_UD, None
         return asv_UD, torch.cat([logits for _, logits in parts])
 
-    def encode_samples(
-        self, asv_UD: Tensor, batch: Batch
-    ) -> tuple[Tensor, Tensor | None]:
+    def encode_samples(self, asv_UD: Tensor, batch: Batch) -> Tensor:
         """Encode the samples from the embeddings of their ASVs.
 
         Returns
         -------
         Tensor
-            States of the ASVs in their sample, (S, A, D).
-        Tensor or None
-            The mask (S, A) that goes with them; None without padding.
+            States of the ASVs in their sample, (S, A, D); 0 at padding.
         """
-        keep_SA = batch.present_SA if batch.ragged else None
-        x_SAD = asv_UD[batch.index_SA]
+        packing = batch.packing
+        index, abundance = batch.index_SA, batch.abundance_SA
+        hidden = batch.hidden_SA
+        if packing is not None:
+            index, abundance = packing.pack(index), packing.pack(abundance)
+            hidden = None if hidden is None else packing.pack(hidden)
+        x = asv_UD[index]
         if self.abundance is not None:
-            x_SAD = self.abundance(x_SAD, batch.abundance_SA, batch.hidden_SA)
-        x_SAD = self.encoder(self.sample(x_SAD, keep_SA), keep_SA)
-        return x_SAD, keep_SA
+            x = self.abundance(x, abundance, hidden)
+        x = self.encoder(self.sample(x, packing), packing)
+        return x if packing is None else packing.unpack(x)
 
     def forward(self, batch: Batch, asv_UD: Tensor | None = None) -> dict[str, Tensor]:
         """Everything that self-supervision needs.
@@ -370,8 +384,8 @@ class Encoder(nn.Module):
         logits = None
         if asv_UD is None:
             asv_UD, logits = self.encode_asvs(batch)
-        x_SAD, keep_SA = self.encode_samples(asv_UD, batch)
-        sample_SD = self.pool(x_SAD, keep_SA, batch.abundance_SA)
+        x_SAD = self.encode_samples(asv_UD, batch)
+        sample_SD = self.pool(x_SAD, batch.keep_SA, batch.abundance_SA)
         return {
             "nucleotides": logits,
             "sample": sample_SD,
@@ -379,7 +393,6 @@ class Encoder(nn.Module):
             "value": F.softplus(self.value_head(sample_SD)).squeeze(-1),
             "counts": self.count_head(x_SAD).squeeze(-1),
             "states": x_SAD,
-            "keep": keep_SA,
         }
 
     def set_checkpointing(self, on: bool) -> None:

@@ -20,6 +20,7 @@ from aam_core.fusion import (
 )
 from aam_core.head import TargetHead
 from aam_core.model import AttentionPooling, Encoder, Transformer
+from aam_core.packing import among_samples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,10 +129,11 @@ class SequencePredictor(nn.Module):
 
         What they tell of themselves is put into `out`.
         """
-        states, keep, weights = out["states"], out["keep"], batch.abundance_SA
-        if self.fusion is None:
-            return self.pool(self.target(states, keep), keep, weights)
+        states, keep, weights = out["states"], batch.keep_SA, batch.abundance_SA
         categories = batch.categories_SK
-        states = self.fusion.before(states, keep, categories, out)
-        states = self.target(states, keep)
+        if self.fusion is not None:
+            states = self.fusion.before(states, keep, categories, out)
+        states = among_samples(states, batch.packing, self.target)
+        if self.fusion is None:
+            return self.pool(states, keep, weights)
         return self.pool(*self.fusion.between(states, keep, weights, categories))

@@ -159,7 +159,9 @@ def pretrain(
     model.to(device)
     set_attention(model, config, device, log)
     session = Session(config, model, inputs, training, validation, device)
-    fit_to_memory(session, model, device, log, strategy=strategy)
+    keeper.decided = fit_to_memory(
+        session, model, device, log, strategy=strategy, before=keeper.decided
+    )
     config = session.config
     describe(model, inputs, training, validation, device, log, config)
     if encoder is None:

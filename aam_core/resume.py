@@ -117,6 +117,8 @@ class StateKeeper:
             )
         self.resume_from = resume_from
         self._earlier = None if resume_from is None else read_state(resume_from)
+        #: what was found out about memory, of `fit_to_memory`
+        self.decided: dict[str, Any] = (self._earlier or {}).get("decided", {})
         if self._earlier is not None and identity is not None:
             check_same(self._earlier["identity"], self.identity)
 
@@ -149,6 +151,7 @@ class StateKeeper:
         if self.folder is None:
             return
         state = {"schema": SCHEMA, "identity": self.identity}
+        state |= {"decided": self.decided}
         state |= {"stepper": stepper.state_dict(), "progress": vars(progress)}
         random = self.strategy.each(_random())
         state |= {"random": random[0], "random_of_others": random[1:]}

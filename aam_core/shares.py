@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from aam_core.batches import Batch, chunks_of
+from aam_core.packing import places
 from aam_core.sequences import PAD
 
 #: What a model returns that no loss reads, or that is put together on its own.
-KEPT_APART = ("states", "keep", "sample", "nucleotides")
+KEPT_APART = ("states", "sample", "nucleotides")
 
 
 def share(total: int, part: int, parts: int) -> np.ndarray:
@@ -105,4 +106,13 @@ def sample_share(batch: Batch, part: int, parts: int) -> Batch:
         if getattr(batch, name) is not None
     }
     nothing = dict.fromkeys(("masked_row_M", "masked_column_M", "masked_truth_M"))
-    return replace(batch, rows=batch.rows[rows], distances=None, **tensors, **nothing)
+    sizes = tuple(batch.sizes[row] for row in rows)
+    return replace(
+        batch,
+        rows=batch.rows[rows],
+        sizes=sizes,
+        place_T=places(sizes, batch.present_SA.shape[1]).to(place.device),
+        distances=None,
+        **tensors,
+        **nothing,
+    )

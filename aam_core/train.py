@@ -151,7 +151,9 @@ def train(
     session = TrainSession(
         config, model, inputs, labels, training, validation, device, log
     )
-    fit_to_memory(session, model, device, log, strategy=strategy)
+    keeper.decided = fit_to_memory(
+        session, model, device, log, strategy=strategy, before=keeper.decided
+    )
     config = session.config
     describe(model, inputs, training, validation, device, log, config)
     session.calibrate(new_base=encoder is None)

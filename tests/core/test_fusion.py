@@ -19,6 +19,7 @@ from aam_core.fusion import (
     sometimes_unknown,
 )
 from aam_core.model import Encoder
+from aam_core.packing import places
 from aam_core.predictor import HeadShape, SequencePredictor
 from aam_core.study import prepare_study
 from tests import generate
@@ -81,6 +82,7 @@ def test_padding_company_and_order_do_not_change_a_prediction(
         name: F.pad(getattr(batch, name), (0, 3))
         for name in ("index_SA", "abundance_SA", "present_SA")
     }
+    more["place_T"] = places(batch.sizes, more["present_SA"].shape[1])
     with torch.no_grad():
         together = model(batch)["target"]
         alone = [model(batch_of(study, [row]))["target"] for row in range(8)]

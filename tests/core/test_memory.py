@@ -130,10 +130,11 @@ def test_the_load_is_that_of_the_largest_samples(inputs):
     load = load_of(inputs.study, rows, 4, 1024)
     assert load.largest == counts[largest].sum(axis=1).max()
     assert load.samples == 4
+    assert load.asvs == counts[largest].sum()
     assert load.distinct == counts[largest].any(axis=0).sum()
     assert load.length == 60
     cut = load_of(inputs.study, rows, 4, 5)
-    assert (cut.largest, cut.distinct) == (5, 20)
+    assert (cut.largest, cut.asvs, cut.distinct) == (5, 20, 20)
 
 
 @pytest.mark.parametrize(

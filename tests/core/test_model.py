@@ -3,9 +3,11 @@ import dataclasses
 import pytest
 import torch
 
+from aam_core.attention import attend_packed
 from aam_core.batches import BatchMaker, Masking
 from aam_core.config import Architecture, InputOptions
 from aam_core.model import Encoder, Transformer
+from aam_core.packing import Packing, places
 from aam_core.predictor import HeadShape, SequencePredictor
 from aam_core.study import prepare_study
 from tests import generate
@@ -66,6 +68,42 @@ def test_padding_and_company_do_not_change_a_sample(study, patch, overlap, metho
     assert batch_of(study, range(8)).ragged
     close(together, torch.stack(alone))
     close(turned.flip(0), together)
+
+
+@pytest.mark.parametrize("sizes", [(3, 1, 5), (100, 30, 80)])
+def test_packed_attention_is_that_of_each_sample(sizes):
+    """Small samples go through padding, large ones one by one; by hand in float64."""
+    torch.manual_seed(0)
+    qkv = torch.randn(sum(sizes), 3, 2, 8, dtype=torch.float64, requires_grad=True)
+    present = torch.arange(max(sizes)) < torch.tensor(sizes)[:, None]
+    packing = Packing(sizes, places(sizes, max(sizes)), present)
+    found = attend_packed(qkv, packing, "sdpa")
+    expected = []
+    for part in qkv.split(sizes):
+        q, k, v = part.unbind(1)
+        weights = torch.einsum("nhd,mhd->hnm", q, k).div(8**0.5).softmax(-1)
+        expected.append(torch.einsum("hnm,mhd->nhd", weights, v))
+    expected = torch.cat(expected)
+    close(found, expected, 1e-12)
+    to = torch.randn_like(found)
+    close(
+        *(torch.autograd.grad(y, qkv, to)[0] for y in (found, expected)),
+        tolerance=1e-12,
+    )
+
+
+def test_samples_are_encoded_without_padding(study):
+    """No layer on the level of the samples sees more than their ASVs."""
+    model, seen = encoder(), []
+    batch = batch_of(study, range(8))
+    assert batch.ragged
+    for stack in (model.sample, model.encoder):
+        for module in stack.modules():
+            module.register_forward_hook(lambda m, x, _: seen.append(x[0].shape[:-1]))
+    states = model(batch)["states"]
+    assert set(seen) == {(sum(batch.sizes),)}
+    assert states.shape == (*batch.index_SA.shape, 16)
+    assert not states[~batch.present_SA].any()
 
 
 def test_a_position_reads_its_patch_and_the_overlap():

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from aam_core import checkpoint
+from aam_core import checkpoint, memory
 from aam_core.config import PretrainConfig, TrainConfig
 from aam_core.errors import InputError
 from aam_core.loop import Objective, fit
@@ -235,6 +235,24 @@ def test_a_crash_while_writing_leaves_the_earlier_state(tmp_path, monkeypatch):
     assert read_state(tmp_path)["progress"]["epoch"] == 2
     result = Scripted(scores).fit(config, StateKeeper(tmp_path, tmp_path))
     same_fit(result, Scripted(scores).fit(config))
+
+
+@pytest.mark.parametrize(("first", "then"), [(2**50, 1), (1, 2**50)])
+def test_a_decision_about_memory_holds_until_the_end(
+    made, tmp_path, interrupt, monkeypatch, first, then
+):
+    """Chunks that are computed again draw other numbers for dropout."""
+    config = PretrainConfig(**SMALL | {"asv_chunk_size": 4, "dropout": 0.3})
+    histories = []
+    for free in (then, first):
+        monkeypatch.setattr(memory, "available", lambda free=free: free)
+        start(made, config, tmp_path / str(free))
+        histories.append(checkpoint.read_history(tmp_path / str(free)))
+    assert not histories[0].equals(histories[1])
+    interrupt(made, config, tmp_path)  # which ends the patch, too
+    monkeypatch.setattr(memory, "available", lambda: then)
+    start(made, config, tmp_path / "model", resume_from=tmp_path / "last")
+    same_model(tmp_path / "model", tmp_path / str(first))
 
 
 def test_a_run_goes_on_in_another_folder(made, tmp_path, interrupt):
