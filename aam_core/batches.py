@@ -76,12 +76,19 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The batch with its tensors on `device`."""
-        moved = {
-            f.name: getattr(self, f.name).to(device, non_blocking=True)
-            for f in fields(self)
-            if isinstance(getattr(self, f.name), torch.Tensor)
-        }
-        return replace(self, **moved)
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> "Batch":
+        """The batch in memory that a GPU reads while the program goes on.
+
+        A `DataLoader` calls this.
+        """
+        return self._each(torch.Tensor.pin_memory)
+
+    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
+        found = {f.name: getattr(self, f.name) for f in fields(self)}
+        changed = {n: change(v) for n, v in found.items() if torch.is_tensor(v)}
+        return replace(self, **changed)
 
 
 @dataclass(frozen=True)
@@ -337,8 +344,10 @@ class RowBatches(Sampler):
             yield self.epoch, part
 
 
-def loader(maker: BatchMaker, batches: RowBatches, workers: int = 0) -> DataLoader:
-    """A `DataLoader` over the batches, made by `workers` other processes."""
+def loader(
+    maker: BatchMaker, batches: RowBatches, device: torch.device, workers: int = 0
+) -> DataLoader:
+    """A `DataLoader` of batches for a device, made by `workers` other processes."""
     return DataLoader(
         maker,
         sampler=batches,
@@ -346,7 +355,7 @@ def loader(maker: BatchMaker, batches: RowBatches, workers: int = 0) -> DataLoad
         num_workers=workers,
         collate_fn=_same,
         worker_init_fn=_heed_parent_only,
-        pin_memory=False,
+        pin_memory=device.type == "cuda",
     )
 
 

@@ -14,16 +14,17 @@ from aam_core.errors import InputError
 from aam_core.model import Block
 from aam_core.resident import keep_freed
 
-#: Options that only an NVIDIA or AMD GPU (`cuda` in PyTorch) can follow, and what to do
-#: elsewhere.
+#: Options that have no effect on some devices (`cuda` is an NVIDIA or AMD GPU), and
+#: what to do there.
 GPU_ONLY = {
     "tf32": "leave it out",
     "use_expandable_segments": "leave it out",
     "auto_batch_size": "choose batch_size yourself; what a step is expected to take is "
     "said before training starts",
-    "max_memory_fraction": "leave it out",
 }
 ALLOCATOR = "PYTORCH_CUDA_ALLOC_CONF"
+#: Instructions of x86 processors that multiply in bf16.
+BF16 = ("avx512_bf16", "amx_bf16", "avx10_2")
 PRECISIONS = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -54,6 +55,11 @@ def choose_device(options: DeviceOptions) -> torch.device:
                 f"{option} needs an NVIDIA or AMD GPU, and the device is {name}: "
                 f"{remedy}."
             )
+    if name == "mps" and getattr(options, "max_memory_fraction", None):
+        raise InputError(
+            "max_memory_fraction has no effect on mps, whose free memory is not known: "
+            "leave it out."
+        )
     if name == "cuda":
         if options.use_expandable_segments:
             _expand_segments()
@@ -63,6 +69,25 @@ def choose_device(options: DeviceOptions) -> torch.device:
     if name == "cpu":
         keep_freed()
     return torch.device(name)
+
+
+def tell_precision(
+    options: DeviceOptions, device: torch.device, report: Callable[[str], None]
+) -> None:
+    """Warn of a precision that this processor has no instructions for."""
+    if options.mixed_precision != "bf16" or device.type != "cpu":
+        return
+    if has_bf16() is False:
+        report(
+            "Warning: this processor has no instructions for bf16 (AVX-512 BF16 or "
+            "AMX): mixed_precision bf16 makes a run several times slower. Choose none."
+        )
+
+
+def has_bf16() -> bool | None:
+    """Whether this processor multiplies in bf16; None where PyTorch cannot tell."""
+    known = getattr(torch.cpu, "get_capabilities", dict)()  # not in old versions
+    return any(known[n] for n in BF16 if n in known) if BF16[0] in known else None
 
 
 def autocast(

@@ -79,7 +79,7 @@ class FrozenBase:
         self.states_TD: Tensor | None = None
         batches = RowBatches(kept, options.batch_size, shuffle=False)
         with torch.no_grad(), autocast(options, device):
-            for batch in loader(maker, batches, options.num_workers):
+            for batch in loader(maker, batches, device, options.num_workers):
                 self._keep(batch.to(device), room)
 
     def _keep(self, batch: Batch, room: Room) -> None:

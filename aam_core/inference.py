@@ -253,7 +253,7 @@ def collect(
     order = np.argsort(-maker.sizes[rows], kind="stable")
     batches = RowBatches(rows[order], options.batch_size, shuffle=False, epoch=draw)
     found: dict[str, list[Tensor]] = {}
-    for batch in loader(maker, batches, options.num_workers):
+    for batch in loader(maker, batches, device, options.num_workers):
         with torch.inference_mode(), autocast(options, device):
             out = run(batch.to(device))
         for name in set(names) & set(out):

@@ -14,7 +14,7 @@ from aam_core.cache import Room
 from aam_core.categories import CategoricalEncoder, category_labels
 from aam_core.config import InputOptions, PredictConfig
 from aam_core.decoding import Decoder
-from aam_core.device import choose_device
+from aam_core.device import choose_device, tell_precision
 from aam_core.errors import InputError, some
 from aam_core.inference import collect, encode_table
 from aam_core.inputs import Report, logger
@@ -100,6 +100,7 @@ def predict(
     )
     every = np.arange(len(ids))
     network = load_model(model).to(device)
+    tell_precision(config, device, report)
     set_attention(network, config, device, report)
     report(
         f"Predicting {len(ids):,} samples with {study.table.shape[1]:,} distinct ASVs "

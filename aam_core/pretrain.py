@@ -23,7 +23,7 @@ from aam_core.config import (
     PretrainConfig,
     resolve_architecture,
 )
-from aam_core.device import choose_device, compile_layers
+from aam_core.device import choose_device, compile_layers, tell_precision
 from aam_core.distributed import Strategy
 from aam_core.errors import InputError
 from aam_core.inference import (
@@ -157,6 +157,7 @@ def pretrain(
     torch.manual_seed(config.seed)
     model = Encoder(arch) if encoder is None else load_encoder(encoder, arch)
     model.to(device)
+    tell_precision(config, device, log)
     set_attention(model, config, device, log)
     session = Session(config, model, inputs, training, validation, device)
     keeper.decided = fit_to_memory(
@@ -281,7 +282,8 @@ class Session:
         table = encode_table(self.encoder.eval(), study, rows, config, self.device)
         table = calibrate_asvs(self.encoder, table)
         maker = self.maker(None, tokens=False, distances=True)
-        batches = loader(maker, RowBatches(rows, config.batch_size, shuffle=False))
+        order = RowBatches(rows, config.batch_size, shuffle=False)
+        batches = loader(maker, order, self.device)
         calibrate_samples(self.encoder, table, (b.to(self.device) for b in batches))
 
     def maker(
@@ -309,7 +311,7 @@ class Session:
             self.training, config.batch_size, shuffle=True, seed=config.seed
         )
         maker = self.maker(self.masking, tokens=True, distances=True)
-        return loader(maker, rows, config.num_workers)
+        return loader(maker, rows, self.device, config.num_workers)
 
     def objective(self) -> Objective:
         """What the training loop minimises."""
@@ -380,7 +382,8 @@ class Session:
     def _count_score(self, table: AsvTable) -> float:
         masking = Masking(abundances=self.masking.abundances)
         rows = RowBatches(self.validation, self.config.batch_size, shuffle=False)
-        batches = loader(self.maker(masking, tokens=False, distances=False), rows)
+        maker = self.maker(masking, tokens=False, distances=False)
+        batches = loader(maker, rows, self.device)
         found = outputs(self.encoder, batches, table, self.config, self.device)
         losses = [float(count_loss(out, batch)) for batch, out in found]
         return float(np.mean(losses))

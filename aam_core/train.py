@@ -11,7 +11,7 @@ import torch
 from aam_core import checkpoint
 from aam_core.attention import set_attention
 from aam_core.config import TrainConfig
-from aam_core.device import choose_device, compile_layers
+from aam_core.device import choose_device, compile_layers, tell_precision
 from aam_core.errors import InputError
 from aam_core.fusion import check_heads
 from aam_core.inputs import (
@@ -147,6 +147,7 @@ def train(
     model = SequencePredictor(base, head_shape(config, labels), config.freeze_base)
     set_first_guess(model, labels, training)
     model.to(device)
+    tell_precision(config, device, log)
     set_attention(model, config, device, log)
     session = TrainSession(
         config, model, inputs, labels, training, validation, device, log

@@ -139,7 +139,8 @@ class TrainSession:
         model, config = self.model.eval(), self.config
         rows = first_rows(self.training, config.seed)
         order = RowBatches(rows, config.batch_size, shuffle=False)
-        batches = [b.to(self.device) for b in loader(self.maker(training=False), order)]
+        made = loader(self.maker(training=False), order, self.device)
+        batches = [batch.to(self.device) for batch in made]
         if new_base:
             study = self.inputs.study
             table = encode_table(model.base, study, rows, config, self.device)
@@ -172,7 +173,8 @@ class TrainSession:
         rows = RowBatches(
             self.training, config.batch_size, shuffle=True, seed=config.seed
         )
-        return loader(self.maker(training=True), rows, config.num_workers)
+        maker = self.maker(training=True)
+        return loader(maker, rows, self.device, config.num_workers)
 
     def objective(self) -> Objective:
         """What the training loop minimises."""

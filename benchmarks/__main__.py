@@ -23,7 +23,7 @@ from benchmarks.measure import compare, tell
 #: Slots × positions that the reference is given at once, if not asked otherwise.
 AT_ONCE = 60_000
 #: Measurements that need a real study, and are not part of a run of all.
-OF_STUDIES = ("accuracy", "encoders")
+OF_STUDIES = ("accuracy", "encoders", "sharing")
 
 
 @click.group(invoke_without_command=True, help=__doc__)
@@ -96,7 +96,8 @@ def versus(name: str, ours: float, reference: float | None) -> dict[str, Any]:
 @click.option(
     "--full", is_flag=True, help="The reference computes the whole batch, 8 GB of it."
 )
-def step(path, patch, share, repeats, full, **sizes) -> None:
+@click.option("--bf16", is_flag=True, help="Measure mixed_precision bf16, too.")
+def step(path, patch, share, repeats, full, bf16, **sizes) -> None:
     """A step of pre-training: time, memory, distinct ASVs, share of the peak."""
     sizes["samples"] = sizes["batch"]
     rows, notes, details = [], [], {}
@@ -113,6 +114,9 @@ def step(path, patch, share, repeats, full, **sizes) -> None:
             ),
             "reference": ("contenders.PlainStep", model | {"share": part}),
         }
+        if bf16:
+            lower = model | {"precision": "bf16"}
+            contenders["q2-aam, bf16"] = ("contenders.Step", lower)
         found = compare(contenders, repeats)
         rows += step_rows(found, each)
         notes += step_notes(found, each, part, sizes["batch"])
@@ -141,7 +145,7 @@ def step_rows(found: dict[str, dict], patch: int) -> list[dict[str, Any]]:
     ours, plain = found["q2-aam"], found["reference"]
     scale = ours["slots"] / plain["slots"]
     rows = []
-    for name in ("q2-aam", "q2-aam, lean", "reference"):
+    for name in ("q2-aam", "q2-aam, lean", "q2-aam, bf16", "reference"):
         if name not in found:
             continue
         one = found[name]
@@ -411,6 +415,14 @@ def encoders(words) -> None:
     from benchmarks import encoders as module
 
     module.main(words, prog_name="python -m benchmarks encoders")
+
+
+@of_study
+def sharing(words) -> None:
+    """Distinct ASVs of batches of a study; not part of a run of all."""
+    from benchmarks import sharing as module
+
+    module.main(words, prog_name="python -m benchmarks sharing")
 
 
 if __name__ == "__main__":

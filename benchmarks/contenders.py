@@ -24,7 +24,7 @@ from aam_core.config import (
     TrainConfig,
     resolve_architecture,
 )
-from aam_core.device import choose_device
+from aam_core.device import autocast, choose_device
 from aam_core.inputs import Inputs, prepare_inputs, split_rows
 from aam_core.labels import fit_labels
 from aam_core.loop import Stepper, make_optimizer
@@ -122,9 +122,16 @@ class Step:
     without the nucleotide encoder.
     """
 
-    def __init__(self, lean: bool = False, known: bool = False, **sizes: Any) -> None:
+    def __init__(
+        self,
+        lean: bool = False,
+        known: bool = False,
+        precision: str = "none",
+        **sizes: Any,
+    ) -> None:
         sizes = Sizes(**sizes)
-        config = PretrainConfig(**sizes.options | (LEAN if lean else {}))
+        more = {"mixed_precision": precision} | (LEAN if lean else {})
+        config = PretrainConfig(**sizes.options | more)
         inputs = sizes.inputs(config, unifrac=True)
         rows = np.arange(sizes.batch)
         self.model = Encoder(resolve_architecture(config)).train()
@@ -158,12 +165,13 @@ class Step:
     def __call__(self) -> None:
         """One step."""
         choose_device(self.session.config)  # as a run does; sets up the process
-        if self.asv_UD is None:
-            total, _ = self.session.losses(self.batch)
-        else:
-            out = self.model(self.batch, self.asv_UD)
-            losses = self_supervised_losses(out, self.batch, self.session.config)
-            total = weighted_total(losses, self.session.config)
+        with autocast(self.session.config, CPU):
+            if self.asv_UD is None:
+                total, _ = self.session.losses(self.batch)
+            else:
+                out = self.model(self.batch, self.asv_UD)
+                losses = self_supervised_losses(out, self.batch, self.session.config)
+                total = weighted_total(losses, self.session.config)
         self.stepper.backward(total, 1)
         self.stepper.step()
 

@@ -19,6 +19,8 @@ from aam_core.sequences import MASK, PAD, UNKNOWN
 from aam_core.study import prepare_study
 from tests import generate
 
+CPU = torch.device("cpu")
+
 
 @pytest.fixture(scope="module")
 def study():
@@ -132,12 +134,26 @@ def test_row_batches_shuffle_by_epoch():
     np.testing.assert_array_equal(next(iter(batches))[1], first)
 
 
+def test_a_gpu_reads_pinned_memory(study, monkeypatch):
+    rows = RowBatches(np.arange(10), 4, shuffle=True)
+    made = maker(study, masking=Masking(0.2), distances=lambda r: np.ones((4, 4)))
+    assert loader(made, rows, torch.device("cuda")).pin_memory
+    assert not loader(made, rows, CPU).pin_memory
+    pinned = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda t: pinned.append(t) or t)
+    batch = made[0, range(4)]
+    assert batch.pin_memory().sizes == batch.sizes
+    tensors = [v for v in vars(batch).values() if torch.is_tensor(v)]
+    assert len(tensors) == len(pinned) == 9
+    assert all(a is b for a, b in zip(tensors, pinned, strict=True))
+
+
 def test_workers_make_the_same_batches(study):
     rows = RowBatches(np.arange(10), 4, shuffle=True)
     made = maker(study, masking=Masking(0.2))
     assert pickle.loads(pickle.dumps(made)).token_limit == 100
-    alone = list(loader(made, rows))
-    helped = list(loader(made, rows, workers=2))
+    alone = list(loader(made, rows, CPU))
+    helped = list(loader(made, rows, CPU, workers=2))
     assert len(alone) == len(helped) == 3
     for one, other in zip(alone, helped, strict=True):
         for field in dataclasses.fields(one):

@@ -370,7 +370,7 @@ def test_collect_restores_the_order(study):
 def test_random_draws_do_not_depend_on_the_order(study):
     """Batches by size read what batches in the table's order read."""
     maker = maker_of(study, "random")
-    batches = loader(maker, RowBatches(np.arange(20), 4, shuffle=False, epoch=2))
+    batches = loader(maker, RowBatches(np.arange(20), 4, shuffle=False, epoch=2), CPU)
     expected = torch.cat([(b.abundance_SA * b.present_SA).sum(dim=1) for b in batches])
     found = collect(
         lambda b: {"sum": (b.abundance_SA * b.present_SA).sum(dim=1)},

@@ -11,7 +11,7 @@ from torch import nn
 from aam_core import attention, device
 from aam_core.attention import ANY, BACKENDS, attend, set_attention
 from aam_core.config import MemoryOptions, PredictConfig, PretrainConfig
-from aam_core.device import choose_device, compile_layers
+from aam_core.device import choose_device, compile_layers, tell_precision
 from aam_core.errors import InputError
 from aam_core.model import Attention, Transformer
 from aam_core.pretrain import pretrain
@@ -38,12 +38,38 @@ class Model(nn.Module):
         ("tf32", True),
         ("use_expandable_segments", True),
         ("auto_batch_size", True),
-        ("max_memory_fraction", 0.5),
     ],
 )
 def test_options_without_effect_on_a_cpu(option, value):
     with pytest.raises(InputError, match=rf"{option} needs an NVIDIA or AMD GPU"):
         choose_device(PretrainConfig(device="cpu", **{option: value}))
+
+
+def test_memory_fraction_where_memory_is_known(monkeypatch):
+    choose_device(PretrainConfig(device="cpu", max_memory_fraction=0.5))
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    with pytest.raises(InputError, match="max_memory_fraction has no effect on mps"):
+        choose_device(PretrainConfig(device="mps", max_memory_fraction=0.5))
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "precision", "warned"),
+    [
+        ({"avx512_bf16": False, "amx_bf16": False}, "bf16", True),
+        ({"avx512_bf16": False, "amx_bf16": False}, "none", False),
+        ({"avx512_bf16": False, "amx_bf16": True}, "bf16", False),
+        ({"avx512_bf16": True}, "bf16", False),
+        ({"sve": True}, "bf16", False),
+    ],
+)
+def test_a_processor_without_bf16(monkeypatch, capabilities, precision, warned):
+    monkeypatch.setattr(
+        torch.cpu, "get_capabilities", lambda: capabilities, raising=False
+    )
+    lines = []
+    config = PretrainConfig(mixed_precision=precision)
+    tell_precision(config, torch.device("cpu"), lines.append)
+    assert [("no instructions for bf16" in line) for line in lines] == [True] * warned
 
 
 @pytest.fixture
