@@ -99,6 +99,15 @@ class TargetHead(nn.Linear):
             return raw_STQ
         return self.zero_T[:, None] + ACTIVATIONS[self.shape.activation](raw_STQ)
 
+    def within(self, scaled: Tensor) -> Tensor:
+        """Predictions, (S, T) or (S, T, Q), brought into what the head may predict."""
+        if self.shape.bounded:
+            return scaled.clamp(0, 1)
+        if self.shape.activation == "none":
+            return scaled
+        zero_T = self.zero_T[:, None] if self.shape.quantiles else self.zero_T
+        return scaled.maximum(zero_T)
+
     def _release(self, scaled_TQ: Tensor) -> Tensor:
         """The inverse of `_constrain`."""
         if self.shape.bounded:

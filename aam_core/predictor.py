@@ -19,6 +19,7 @@ from aam_core.fusion import (
     sometimes_unknown,
 )
 from aam_core.head import TargetHead
+from aam_core.linear import LinearPart
 from aam_core.model import AttentionPooling, Encoder, Transformer
 from aam_core.packing import among_samples
 
@@ -37,6 +38,9 @@ class HeadShape(FusionShape):
     bounded: bool = False  #: scaled predictions within [0, 1]
     activation: str = "none"  #: keeps predictions at 0 or more in original units
     output_scale: bool = False  #: one learned factor per target
+    classes: bool = False  #: whether outputs are classes
+    median: int = 0  #: which of the quantiles is the median
+    linear: int = 0  #: features of the linear model that is mixed in; 0 for none
 
 
 class SequencePredictor(nn.Module):
@@ -70,6 +74,9 @@ class SequencePredictor(nn.Module):
         self.scaling = OutputScaling(shape.outputs, shape) if shape.scaled_by else None
         self.norm = nn.LayerNorm(width) if shape.layer_norm else nn.Identity()
         self.head = TargetHead(width, shape)
+        self.linear = None
+        if shape.linear:
+            self.linear = LinearPart(width, shape, arch.count_embedding)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "SequencePredictor":
@@ -100,9 +107,12 @@ class SequencePredictor(nn.Module):
         -------
         dict
             `target`: (S, C) logits, (S, T) scaled predictions, or (S, T, Q) scaled
-            quantiles that never cross. What the fusion tells of itself, (S,), by
-            the names of `fusion.MONITORED`.
+            quantiles that never cross; with what the linear model adds, if there is
+            one. What the fusion tells of itself, (S,), by the names of
+            `fusion.MONITORED`.
         """
+        if self.linear is not None and asv_UD is None:
+            asv_UD, _ = self.base.encode_asvs(batch)
         out = dict(base) if base is not None else self._encoded(batch, asv_UD)
         if self.fusion is not None and self.training:
             hidden = sometimes_unknown(batch.categories_SK)
@@ -113,7 +123,11 @@ class SequencePredictor(nn.Module):
         adjust = None
         if self.scaling is not None:
             adjust = partial(self.scaling, categories_SK=batch.categories_SK)
-        return out | {"target": self.head(self.norm(sample_SD), adjust)}
+        target = self.head(self.norm(sample_SD), adjust)
+        if self.linear is not None:
+            mixed = self.linear.mixed(target, self.linear(batch, asv_UD))
+            target = self.head.within(mixed)
+        return out | {"target": target}
 
     def _encoded(self, batch: Batch, asv_UD: Tensor | None) -> dict[str, Tensor]:
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):

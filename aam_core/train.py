@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,11 +29,13 @@ from aam_core.launch import on_all_devices, start_strategy
 from aam_core.loading import load_encoder
 from aam_core.loop import fit
 from aam_core.memory import MemoryProfile, fit_to_memory
+from aam_core.mixture import mix_linear
 from aam_core.model import Encoder
 from aam_core.phylogeny import Phylogeny
 from aam_core.predictor import SequencePredictor
 from aam_core.pretrain import describe, describe_run, resolve_from
 from aam_core.resume import StateKeeper, identity_of
+from aam_core.splits import read_groups
 from aam_core.table import FeatureTable
 from aam_core.targets import read_target
 from aam_core.train_session import TrainSession, head_shape, set_first_guess
@@ -171,10 +174,17 @@ def train(
         strategy=strategy,
     )
     strategy.load(model, result.best_state)
+    more = {}
+    if config.linear_part:
+        groups_N = read_groups(metadata, config.group_column, ids)
+        more = strategy.inside(partial(mix_linear, session, groups_N, log))
     raw = strategy.inside(session.raw_predictions)
     labels = session.with_intervals(raw)
     log(f"Validation: {_sentence(session.metrics(raw))}.")
     description = describe_run(config, base, inputs, training, validation, result)
+    if more:
+        found = session.scores_of(torch.from_numpy(raw).to(device))
+        description["scores"] = description["scores"] | found
     description |= profile.tell(log)
     description |= {
         "kind": "model",
@@ -185,7 +195,8 @@ def train(
         "report": log.lines,
     }
     if strategy.main:
-        checkpoint.save(output, description, result.best_state, result.history)
+        state = result.best_state | more
+        checkpoint.save(output, description, state, result.history)
     keeper.end(result.completed, output)
     groups = session.groups(validation)
     return labels.decoder.predictions(raw, ids[validation], groups)

@@ -20,7 +20,7 @@ from aam_core.decoding import interval_half_widths
 from aam_core.distributed import Strategy
 from aam_core.frozen import SCORES, FrozenBase
 from aam_core.fusion import MONITORED, FusionShape
-from aam_core.inference import chunk_size, collect, encode_table
+from aam_core.inference import AsvTable, chunk_size, collect, encode_table
 from aam_core.inputs import Inputs, Report, logger
 from aam_core.labels import Labels
 from aam_core.loop import Objective
@@ -49,6 +49,8 @@ def head_shape(config: TrainConfig, labels: Labels) -> HeadShape:
     return HeadShape(
         outputs=labels.outputs,
         quantiles=len(labels.decoder.quantiles),
+        median=levels.index(0.5) if (levels := labels.decoder.quantiles) else 0,
+        classes=labels.decoder.classes is not None,
         target_layers=config.target_layers,
         layer_norm=config.target_layer_norm,
         hidden_dims=config.regressor_hidden_dims,
@@ -119,20 +121,24 @@ class TrainSession:
         maker = self.maker(training=False)
         return FrozenBase(base, table, maker, every, room, config, device)
 
-    def _encode(self, rows: np.ndarray) -> Callable[[Batch], dict[str, Tensor]]:
-        """The encoder, as it is now, on batches of these rows."""
+    def table_of(self, rows: np.ndarray) -> AsvTable:
+        """The embeddings of the ASVs of these rows, by the encoder as it is now."""
         if self.frozen is not None:
-            return self.frozen
-        base = self.model.base
-        table = encode_table(
-            base,
+            return self.frozen.table
+        return encode_table(
+            self.model.base,
             self.inputs.study,
             rows,
             self.config,
             self.device,
             strategy=self.strategy,
         )
-        return lambda batch: base(batch, table(batch))
+
+    def encode_with(self, table: AsvTable) -> Callable[[Batch], dict[str, Tensor]]:
+        """The encoder on batches whose ASVs are in the table."""
+        if self.frozen is not None:
+            return self.frozen
+        return lambda batch: self.model.base(batch, table(batch))
 
     def calibrate(self, new_base: bool) -> None:
         """Give what is new of the model a start from which training gets going."""
@@ -146,7 +152,7 @@ class TrainSession:
             table = encode_table(model.base, study, rows, config, self.device)
             table = calibrate_asvs(model.base, table)
             calibrate_samples(model.base, table, batches)
-        calibrate_target(model, self._encode(rows), batches)
+        calibrate_target(model, self.encode_with(self.table_of(rows)), batches)
 
     def maker(self, *, training: bool) -> BatchMaker:
         """Makes the batches of training or, with known embeddings, of validation."""
@@ -178,14 +184,19 @@ class TrainSession:
 
     def objective(self) -> Objective:
         """What the training loop minimises."""
-        best = self.config.best_metric
         return Objective(
             self.model,
             self.losses,
             self.validate,
-            select=best if best.startswith("val_") else f"val_{best}",
+            select=self.select,
             labels={"target_loss": "RL" if self.config.task == "regression" else "CL"},
         )
+
+    @property
+    def select(self) -> str:
+        """The score that selects the best epoch."""
+        best = self.config.best_metric
+        return best if best.startswith("val_") else f"val_{best}"
 
     def losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Total loss of a batch and its parts."""
@@ -210,13 +221,10 @@ class TrainSession:
     def validate(self) -> dict[str, float]:
         """Scores on the validation samples; targets in their own units."""
         out, raw = self._validation_outputs()
-        values = torch.as_tensor(self.labels.values[self.validation])
-        loss = float(self.loss_of(raw, values.to(raw.device), self.validation))
-        scores = {"val_loss": loss}
+        loss, *metrics = self.scores_of(raw).items()
+        scores = dict([loss])
         scores |= {name: float(out[name].mean()) for name in MONITORED if name in out}
-        scores |= {
-            f"val_{n}": v for n, v in self.metrics(raw.float().cpu().numpy()).items()
-        }
+        scores |= dict(metrics)
         if self.inputs.distances is not None and len(self.validation) > 1:
             scores |= distance_scores(
                 out["position"].float().cpu(),
@@ -227,6 +235,13 @@ class TrainSession:
             )
         return scores
 
+    def scores_of(self, raw: Tensor) -> dict[str, float]:
+        """`val_loss` and metrics of what the head returns for validation samples."""
+        values = torch.as_tensor(self.labels.values[self.validation])
+        loss = self.loss_of(raw, values.to(raw.device), self.validation)
+        metrics = self.metrics(raw.float().cpu().numpy())
+        return {"val_loss": float(loss)} | {f"val_{n}": v for n, v in metrics.items()}
+
     def raw_predictions(self) -> np.ndarray:
         """What the head returns for the validation samples."""
         return self._validation_outputs()[1].float().cpu().numpy()
@@ -234,12 +249,14 @@ class TrainSession:
     def _validation_outputs(self) -> tuple[dict[str, Tensor], Tensor]:
         """What is scored of the outputs, and the target averaged over passes."""
         model, config = self.model.eval(), self.config
-        encode = self._encode(self.validation)
+        table = self.table_of(self.validation)
+        encode = self.encode_with(table)
         maker = self.maker(training=False)
         names = ("target", *SCORES, *MONITORED)
 
         def of_batch(batch: Batch) -> dict[str, Tensor]:
-            return model(batch, base=encode(batch))
+            known = None if model.linear is None else table(batch)
+            return model(batch, known, base=encode(batch))
 
         def run(rows: np.ndarray, draw: int) -> dict[str, Tensor]:
             return collect(of_batch, maker, rows, names, config, self.device, draw)
