@@ -5,6 +5,7 @@ Shapes: F features of a study, U distinct ASVs of a batch, D width.
 
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
+from copy import copy
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ from aam_core.model import Encoder
 from aam_core.sequences import MASK, PAD
 from aam_core.study import Study
 
+PIECE = 4096  #: ASVs of which something is computed from their embeddings at a time
 CHUNK = 256  #: ASVs of a chunk where all could be encoded together
 #: Numbers (positions × D) of a chunk, per thread, that a CPU encodes fastest, with its
 #: caches, and the fewest ASVs that are worth the overhead of a chunk.
@@ -62,11 +64,29 @@ class AsvTable:
         self.place = np.full(total, -1, dtype=np.int64)
         self.place[features] = np.arange(len(features))
 
+    def mapped(self, function: Callable[[Tensor], Tensor]) -> "AsvTable":
+        """What a function makes of the embeddings of the same ASVs, some at a time."""
+        with torch.inference_mode():
+            parts = self.vectors_FD.split(PIECE)
+            found = [function(part.to(self.device)) for part in parts]
+        table = copy(self)
+        table.vectors_FD = torch.cat(found)
+        return table
+
     def __call__(self, batch: Batch) -> Tensor:
         """The embeddings (U, D) of the ASVs of a batch."""
         place = torch.from_numpy(self.place[batch.features])
         found = self.vectors_FD.index_select(0, place.to(self.vectors_FD.device))
         return found.to(self.device)
+
+
+def contributions_of(
+    model: nn.Module, table: AsvTable
+) -> Callable[[Batch], Tensor | None]:
+    """What the ASVs of a batch add to its linear model, (U, O); None without one."""
+    if model.linear is None:
+        return lambda batch: None
+    return table.mapped(model.linear.contributions)
 
 
 def encode_table(

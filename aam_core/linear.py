@@ -102,10 +102,15 @@ class LinearPart(nn.Module):
         counted_SU.scatter_add_(1, batch.index_SA, counted_SA)
         return counted_SU @ of_asvs
 
-    def forward(self, batch: Batch, asv_UD: Tensor) -> Tensor:
-        """Return (S, O): scaled targets, or logits."""
+    def contributions(self, asv_UD: Tensor) -> Tensor:
+        """What each ASV adds per unit of `level`, (U, O)."""
         with torch.autocast(asv_UD.device.type, enabled=False):
-            out_SO = self.sums(batch, self.features(asv_UD) @ self.weight_KO)
+            return self.features(asv_UD) @ self.weight_KO
+
+    def forward(self, batch: Batch, added_UO: Tensor) -> Tensor:
+        """Return (S, O), scaled targets or logits, by the ASVs' `contributions`."""
+        with torch.autocast(added_UO.device.type, enabled=False):
+            out_SO = self.sums(batch, added_UO)
             if batch.categories_SK is not None and len(self.category_CO):
                 starts = torch.from_numpy(self._starts()).to(batch.categories_SK)
                 out_SO += self.category_CO[batch.categories_SK + starts].sum(dim=1)

@@ -118,10 +118,11 @@ def _scores(
     """The shares that are tried, and the score of each, of which lower is better."""
     model, rows = session.model, session.validation
     encode = session.encode_with(table)
+    added = table.mapped(linear.contributions)
 
     def of_batch(batch: Batch) -> dict[str, Tensor]:
         alone = model(batch, base=encode(batch))["target"]
-        return {"network": alone, "linear": linear(batch, table(batch))}
+        return {"network": alone, "linear": linear(batch, added(batch))}
 
     out = collect(
         of_batch,

@@ -16,7 +16,7 @@ from aam_core.config import InputOptions, PredictConfig
 from aam_core.decoding import Decoder
 from aam_core.device import choose_device, tell_precision
 from aam_core.errors import InputError, some
-from aam_core.inference import collect, encode_table
+from aam_core.inference import collect, contributions_of, encode_table
 from aam_core.inputs import Report, logger
 from aam_core.loading import architecture, load_model, read_kind
 from aam_core.memory import MemoryProfile
@@ -109,10 +109,11 @@ def predict(
     profile.mark("preparation")
     room = Room.of(config, device, report)
     asvs = encode_table(network.base, study, every, config, device, room=room)
+    added = contributions_of(network, asvs)
     profile.mark("encoding of ASVs")
 
     def of_batch(batch: Batch) -> dict[str, torch.Tensor]:
-        return network(batch, asvs(batch))
+        return network(batch, asvs(batch), added_UO=added(batch))
 
     def run(rows: np.ndarray, draw: int) -> torch.Tensor:
         names = ("target",)

@@ -91,6 +91,7 @@ class SequencePredictor(nn.Module):
         batch: Batch,
         asv_UD: Tensor | None = None,
         base: dict[str, Tensor] | None = None,
+        added_UO: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """What the encoder returns, and `target`.
 
@@ -102,6 +103,8 @@ class SequencePredictor(nn.Module):
             Embeddings of the batch's ASVs, where they are known already.
         base : dict, optional
             What the encoder returns for the batch, where that is known already.
+        added_UO : Tensor, optional
+            `LinearPart.contributions` of the ASVs, where they are known already.
 
         Returns
         -------
@@ -111,8 +114,10 @@ class SequencePredictor(nn.Module):
             one. What the fusion tells of itself, (S,), by the names of
             `fusion.MONITORED`.
         """
-        if self.linear is not None and asv_UD is None:
-            asv_UD, _ = self.base.encode_asvs(batch)
+        if self.linear is not None and added_UO is None:
+            if asv_UD is None:
+                asv_UD, _ = self.base.encode_asvs(batch)
+            added_UO = self.linear.contributions(asv_UD)
         out = dict(base) if base is not None else self._encoded(batch, asv_UD)
         if self.fusion is not None and self.training:
             hidden = sometimes_unknown(batch.categories_SK)
@@ -125,7 +130,7 @@ class SequencePredictor(nn.Module):
             adjust = partial(self.scaling, categories_SK=batch.categories_SK)
         target = self.head(self.norm(sample_SD), adjust)
         if self.linear is not None:
-            mixed = self.linear.mixed(target, self.linear(batch, asv_UD))
+            mixed = self.linear.mixed(target, self.linear(batch, added_UO))
             target = self.head.within(mixed)
         return out | {"target": target}
 

@@ -20,7 +20,13 @@ from aam_core.decoding import interval_half_widths
 from aam_core.distributed import Strategy
 from aam_core.frozen import SCORES, FrozenBase
 from aam_core.fusion import MONITORED, FusionShape
-from aam_core.inference import AsvTable, chunk_size, collect, encode_table
+from aam_core.inference import (
+    AsvTable,
+    chunk_size,
+    collect,
+    contributions_of,
+    encode_table,
+)
 from aam_core.inputs import Inputs, Report, logger
 from aam_core.labels import Labels
 from aam_core.loop import Objective
@@ -250,13 +256,12 @@ class TrainSession:
         """What is scored of the outputs, and the target averaged over passes."""
         model, config = self.model.eval(), self.config
         table = self.table_of(self.validation)
-        encode = self.encode_with(table)
+        encode, added = self.encode_with(table), contributions_of(model, table)
         maker = self.maker(training=False)
         names = ("target", *SCORES, *MONITORED)
 
         def of_batch(batch: Batch) -> dict[str, Tensor]:
-            known = None if model.linear is None else table(batch)
-            return model(batch, known, base=encode(batch))
+            return model(batch, base=encode(batch), added_UO=added(batch))
 
         def run(rows: np.ndarray, draw: int) -> dict[str, Tensor]:
             return collect(of_batch, maker, rows, names, config, self.device, draw)

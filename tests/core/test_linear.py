@@ -153,7 +153,7 @@ def test_each_asv_adds_by_the_log_of_its_abundance(study, part, weighted):
     for tokens in (True, False):
         batch = batch_of(study, range(8), tokens)
         assert batch.ragged
-        found = part(batch, embedded[batch.features])
+        found = part(batch, part.contributions(embedded[batch.features]))
         counts = study.table.counts.toarray() / 300
         level = np.log10(1 + 10_000 * counts) if weighted else (counts > 0) * 1.0
         argument = embedded.double() @ part.frequency_DK.double() + part.phase_K
