@@ -1,10 +1,10 @@
 """Settings of the encoder compared on a study: what they cost, and what they learn.
 
 Groups (or samples) are dealt to folds. For each fold, seed and setting, an encoder is
-pre-trained on the samples of the other folds, a head is trained on it while it stays
-frozen, and the fold itself is predicted: by the head, and by a ridge that is fitted on
-the encoder's embedding of the samples. The ridge has no random start of its
-own, as the head has.
+pre-trained on the samples of the other folds, a head (or several) is trained on it
+while it stays frozen, and the fold itself is predicted: by the head, which has no
+linear_part unless asked for, and by a ridge that is fitted on the encoder's embedding
+of the samples. The ridge has no random start of its own, as the head has.
 
 Before that, steps of all settings (forward and backward) are timed in turn on the same
 samples, so that other work on the machine slows them alike. CPU seconds are those of
@@ -124,7 +124,7 @@ def measure_all(
     splits: Iterable[tuple[np.ndarray, np.ndarray]],
     seeds: Sequence[int],
     shared: Mapping[str, Any],
-    head: Mapping[str, Any],
+    heads: Mapping[str, Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
     """One row for each fold, seed and setting, shown as it is done.
 
@@ -138,15 +138,18 @@ def measure_all(
         Rows of training and of held-out samples.
     seeds : sequence of int
         Seeds of validation samples, rarefaction and weights.
-    shared, head : mapping
-        More options of pretrain, and of train.
+    shared : mapping
+        More options of pretrain.
+    heads : mapping
+        Options of train, by the name of the head.
     """
     rows = []
     for fold, parts in enumerate(splits, start=1):
         for seed, text in itertools.product(seeds, settings):
             options = dict(shared) | {"seed": seed} | parse_setting(text)
             row = {"setting": text, "fold": fold, "seed": seed}
-            row |= measure_one(data, *parts, options, dict(head) | {"seed": seed})
+            seeded = {name: dict(head) | {"seed": seed} for name, head in heads.items()}
+            row |= measure_one(data, *parts, options, seeded)
             print(json.dumps(row), flush=True)
             rows.append(row)
     return rows
@@ -157,13 +160,13 @@ def measure_one(
     training: np.ndarray,
     held_out: np.ndarray,
     options: dict[str, Any],
-    head: dict[str, Any],
+    heads: dict[str, dict[str, Any]],
 ) -> dict[str, Any]:
     """Pre-train, train and predict; what it cost and how good it is."""
     inputs, labels = inputs_of(data.take(training))
     options = options | {"missing_features": "drop", "group_column": data.group}
     with tempfile.TemporaryDirectory() as folder:
-        encoder, model = Path(folder) / "encoder", Path(folder) / "model"
+        encoder = Path(folder) / "encoder"
         wall, cpu = time.perf_counter(), time.process_time()
         pretrain(
             PretrainConfig(**options),
@@ -176,17 +179,15 @@ def measure_one(
             "pretrain CPU s": time.process_time() - cpu,
             "pretrain wall s": time.perf_counter() - wall,
         }
-        train(
-            train_config(data, options, head),
-            model,
-            **inputs,
-            **labels,
-            encoder=encoder,
-        )
+        scores = {}
+        for number, (name, head) in enumerate(heads.items()):
+            model = Path(folder) / f"model{number}"
+            config = train_config(data, options, head)
+            train(config, model, **inputs, **labels, encoder=encoder)
+            scores[name] = predicted(data.take(held_out), model)
         history = read_history(encoder).set_index("epoch")
         best = history.loc[read_config(encoder)["best_epoch"]]
         validation = {n: float(best[n]) for n in VALIDATION if n in best}
-        scores = {"model": predicted(data.take(held_out), model)}
         scores["ridge"] = probed(data, training, held_out, encoder)
     names = SCORES[data.task]
     found = {f"{who} {n}": of[n] for who, of in scores.items() for n in names}
@@ -200,14 +201,17 @@ def inputs_of(data: Data) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def train_config(data: Data, options: dict, head: dict) -> TrainConfig:
-    """Of a head on a frozen encoder; samples are read as in pre-training."""
+    """Of a head on a frozen encoder; samples are read as in pre-training.
+
+    It is the network alone, unless `head` has linear_part.
+    """
     same = ("rarefy_depth", "missing_features", "group_column", "batch_size")
     same = {name: options[name] for name in same if name in options}
     return TrainConfig(
         task=data.task,
         metadata_column=(data.column,),
         freeze_base=True,
-        **same | head,
+        **same | {"linear_part": False} | head,
     )
 
 
@@ -327,6 +331,13 @@ def existing(name: str, required: bool = True) -> Callable:
 @click.option("--lr", default=1e-3, show_default=True)
 @click.option("--epochs", default=5, show_default=True, help="Of pretrain.")
 @click.option("--head-epochs", default=20, show_default=True, help="Of train.")
+@click.option(
+    "--head",
+    "heads",
+    multiple=True,
+    default=("",),
+    help='Options of train, such as "linear_part=true lr=0.01"; each makes a head.',
+)
 @click.option("--json", "path", type=click.Path(path_type=Path, dir_okay=False))
 def main(
     settings,
@@ -337,6 +348,7 @@ def main(
     lr,
     epochs,
     head_epochs,
+    heads,
     depth,
     path,
     **files,
@@ -346,8 +358,9 @@ def main(
     splits = itertools.islice(folds(data.metadata, data.group, number), folds_run)
     shared = {"preset": preset, "lr": lr, "epochs": epochs, "rarefy_depth": depth}
     head = {"lr": lr, "epochs": head_epochs}
+    heads = {f"model {text}".strip(): head | parse_setting(text) for text in heads}
     steps = step_seconds(data, settings, shared)
-    rows = measure_all(data, settings, splits, seeds, shared, head)
+    rows = measure_all(data, settings, splits, seeds, shared, heads)
     if rows:
         rows = [row | {"step CPU s": steps[row["setting"]]} for row in rows]
         rows += summarise(rows)
