@@ -15,6 +15,7 @@ import math
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -191,6 +192,7 @@ def fit(
     values: np.ndarray,
     groups: np.ndarray | None = None,
     weights_N: np.ndarray | None = None,
+    classes: int = 0,
 ) -> Fitted:
     """A ridge, or logistic, regression with the penalty that predicts best.
 
@@ -199,11 +201,13 @@ def fit(
     inputs_NK : numpy.ndarray
         Inputs; they are standardised here.
     values : numpy.ndarray
-        (N, O) numbers, or (N,) codes of classes, which all occur.
+        (N, O) numbers, or (N,) codes of classes.
     groups : numpy.ndarray, optional
         Of the samples: none is divided when penalties are compared.
     weights_N : numpy.ndarray, optional
         Of the samples.
+    classes : int
+        How many classes there are, if `values` are classes; not all need occur.
     """
     mean_K, spread_K = inputs_NK.mean(axis=0), inputs_NK.std(axis=0)
     constant_K = spread_K <= 1e-6 * np.abs(inputs_NK).max(axis=0, initial=1)
@@ -213,8 +217,8 @@ def fit(
     if len(z_NK) < z_NK.shape[1]:  # the same in as many dimensions as there are samples
         basis_KR = np.linalg.svd(z_NK, full_matrices=False)[2].T
         z_NK = z_NK @ basis_KR
-    path = _logistic_path if values.ndim == 1 else _ridge_path
-    score = _log_losses if values.ndim == 1 else _squared_errors
+    path = partial(_logistic_path, total=classes) if classes else _ridge_path
+    score = _log_losses if classes else _squared_errors
     weights_N = np.ones(len(z_NK)) if weights_N is None else weights_N
     errors_P = np.zeros(len(PENALTIES))
     for fitted, held_out in _folds(len(z_NK), groups):
@@ -251,10 +255,9 @@ def _ridge_path(z_NK, values_NO, weights_N, penalties_P):
     return [(w.T, b) for w, b in zip(coefficients, biases, strict=True)]
 
 
-def _logistic_path(z_NK, codes_N, weights_N, penalties_P):
+def _logistic_path(z_NK, codes_N, weights_N, penalties_P, total):
     """As `_ridge_path`, of logits; a class that does not occur is improbable."""
     known = np.unique(codes_N)
-    total = int(codes_N.max()) + 1
     found = []
     if len(known) > 1:
         model = LogisticRegression(max_iter=300, tol=1e-3, warm_start=True)

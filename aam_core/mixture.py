@@ -93,7 +93,8 @@ def _fitted(session: Any, table: AsvTable, groups_N: list | None) -> LinearPart:
     if labels.class_weights is not None:
         weights_N = weights_N * labels.class_weights[labels.values[rows]]
     groups = None if groups_N is None else np.array([str(groups_N[r]) for r in rows])
-    found = fit(inputs_NK, labels.values[rows], groups, weights_N)
+    classes = shape.outputs if shape.classes else 0
+    found = fit(inputs_NK, labels.values[rows], groups, weights_N, classes)
     linear.take(found, inputs_NK[:, of_asvs:].mean(axis=0))
     return linear
 

@@ -175,7 +175,9 @@ def train(
     )
     strategy.load(model, result.best_state)
     more = {}
-    if config.linear_part:
+    if config.linear_part and not result.completed:
+        log("linear_part is left out, since training was stopped.")
+    elif config.linear_part:
         groups_N = read_groups(metadata, config.group_column, ids)
         more = strategy.inside(partial(mix_linear, session, groups_N, log))
     raw = strategy.inside(session.raw_predictions)

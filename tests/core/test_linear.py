@@ -77,7 +77,7 @@ def test_classes_are_those_of_a_logistic_regression(numbers, number):
     inputs, signal, groups = numbers
     codes = np.digitize(signal, np.quantile(signal, np.arange(1, number) / number))
     weights = np.where(codes == 0, 2.0, 1.0)
-    found = fit(inputs, codes, groups, weights)
+    found = fit(inputs, codes, groups, weights, classes=number)
     model = make_pipeline(
         StandardScaler(),
         LogisticRegression(C=1 / found.penalty / inputs.shape[1], max_iter=5000),
@@ -92,7 +92,7 @@ def test_a_constant_input_and_a_rare_class_are_no_obstacle():
     inputs = np.hstack([drawn.normal(size=(30, 4)), np.full((30, 1), 7.0)])
     codes = (inputs[:, 0] > 0).astype(int)
     codes[3] = 2  # not in each fold
-    found = fit(inputs, codes)
+    found = fit(inputs, codes, classes=4)  # the last in none
     assert np.isfinite(found.weights_KO).all()
     assert (found.weights_KO[4] == 0).all()
     right = (inputs @ found.weights_KO + found.bias_O).argmax(1) == codes
@@ -322,3 +322,22 @@ def test_large_studies_are_fitted_on_some_samples():
     assert len(np.unique(chosen)) == linear.MOST
     assert np.isin(chosen, rows).all()
     assert linear.fit_rows(rows[:7], 0).tolist() == rows[:7].tolist()
+
+
+def test_a_stopped_run_has_none_and_one_that_goes_on_has(made, tmp_path):
+    """There may be no time left for it."""
+    inputs = {"table": made.table, "sequences": made.sequences}
+    inputs |= {"metadata": made.metadata}
+    options = FAST | {"metadata_column": ("value",)}
+    state, model, lines = tmp_path / "state", tmp_path / "model", []
+    short = TrainConfig(**options, max_hours=1e-9)
+    train(short, model, state=state, report=lines.append, **inputs)
+    assert "linear_part is left out, since training was stopped." in lines
+    assert checkpoint.read_config(model)["head"]["linear"] == 0
+    config = TrainConfig(**options)
+    again = {"state": state, "resume_from": state, "report": lines.append}
+    train(config, model, **again, **inputs)
+    run(made, tmp_path / "straight")
+    names = [folder / checkpoint.WEIGHTS for folder in (model, tmp_path / "straight")]
+    assert checkpoint.read_config(model)["head"]["linear"] == 2048
+    assert names[0].read_bytes() == names[1].read_bytes()
