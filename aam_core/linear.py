@@ -205,10 +205,16 @@ def fit(
     groups : numpy.ndarray, optional
         Of the samples: none is divided when penalties are compared.
     weights_N : numpy.ndarray, optional
-        Of the samples.
+        Of the samples; without weight, one is as if it were not there.
     classes : int
         How many classes there are, if `values` are classes; not all need occur.
     """
+    if weights_N is None:
+        weights_N = np.ones(len(values))
+    counts_N = weights_N > 0
+    inputs_NK, values = inputs_NK[counts_N], values[counts_N]
+    weights_N = weights_N[counts_N]
+    groups = None if groups is None else groups[counts_N]
     mean_K, spread_K = inputs_NK.mean(axis=0), inputs_NK.std(axis=0)
     constant_K = spread_K <= 1e-6 * np.abs(inputs_NK).max(axis=0, initial=1)
     scale_K = np.where(constant_K, np.inf, spread_K) * math.sqrt(len(spread_K))
@@ -219,7 +225,6 @@ def fit(
         z_NK = z_NK @ basis_KR
     path = partial(_logistic_path, total=classes) if classes else _ridge_path
     score = _log_losses if classes else _squared_errors
-    weights_N = np.ones(len(z_NK)) if weights_N is None else weights_N
     errors_P = np.zeros(len(PENALTIES))
     for fitted, held_out in _folds(len(z_NK), groups):
         of_penalties = path(z_NK[fitted], values[fitted], weights_N[fitted], PENALTIES)

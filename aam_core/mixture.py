@@ -3,6 +3,7 @@
 Shapes: N samples, K features of the linear model, C categorical columns, O outputs.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -48,21 +49,21 @@ def mix_linear(
     strategy = session.strategy
     linear = _fitted(session, table, groups_N).cpu() if strategy.main else None
     linear = strategy.same(linear).to(session.device)
-    shares, scores = _scores(session, table, linear)
-    best = int(np.argmin(scores))
+    scores = _scores(session, table, linear)
+    best = lowest(scores)
     name = session.select
     sign = 1 if name in LOWER_IS_BETTER else -1
-    if not shares[best]:
+    if not SHARES[best]:
         report(
             "A linear model of the community would not improve the network's "
             f"{name} of {sign * scores[0]:.4f}, and is left out."
         )
         return {}
-    linear.share.fill_(shares[best])
+    linear.share.fill_(SHARES[best])
     model.linear = linear
     model.shape = replace(model.shape, linear=len(linear.phase_K))
     report(
-        f"A linear model of the community has a share of {shares[best]:.1f} in the "
+        f"A linear model of the community has a share of {SHARES[best]:.1f} in the "
         f"predictions (linear_part): {name} {sign * scores[best]:.4f}, of the network "
         f"alone {sign * scores[0]:.4f}, of the linear model alone "
         f"{sign * scores[-1]:.4f}."
@@ -113,10 +114,8 @@ def _inputs(
     return torch.cat(found).double().numpy()
 
 
-def _scores(
-    session: Any, table: AsvTable, linear: LinearPart
-) -> tuple[np.ndarray, list[float]]:
-    """The shares that are tried, and the score of each, of which lower is better."""
+def _scores(session: Any, table: AsvTable, linear: LinearPart) -> list[float]:
+    """The score with each of the shares; lower is better."""
     model, rows = session.model, session.validation
     encode = session.encode_with(table)
     added = table.mapped(linear.contributions)
@@ -141,4 +140,9 @@ def _scores(
             linear.share.fill_(share)
             raw = model.head.within(linear.mixed(raw, out["linear"]))
         scores.append(sign * session.scores_of(raw)[session.select])
-    return SHARES, scores
+    return scores
+
+
+def lowest(scores: Sequence[float]) -> int:
+    """Where the lowest score is; the first where none is a number."""
+    return int(np.argmin(np.nan_to_num(scores, nan=np.inf)))

@@ -111,6 +111,25 @@ def test_weights_of_samples_count():
     close(inputs @ found.weights_KO + found.bias_O, model.predict(z / scale), 1e-7)
 
 
+@pytest.mark.parametrize("classes", [0, 2])
+def test_samples_without_weight_are_as_if_they_were_not_there(classes):
+    drawn = np.random.default_rng(0)
+    inputs, values = drawn.normal(size=(30, 5)), drawn.normal(size=(30, 1))
+    values = (values[:, 0] > 0).astype(int) if classes else values
+    groups = np.repeat(np.arange(10), 3)
+    weights = np.where(groups < 4, 0.0, 1.0)
+    found = fit(inputs, values, groups, weights, classes)
+    alone = fit(inputs[12:], values[12:], groups[12:], None, classes)
+    close(found.weights_KO, alone.weights_KO, 1e-12)
+    assert found.penalty == alone.penalty
+
+
+def test_a_score_that_is_no_number_is_never_the_best():
+    assert mixture.lowest([np.nan, 0.3, 0.2, np.nan]) == 2
+    assert mixture.lowest([np.nan, np.nan]) == 0
+    assert mixture.lowest([0.1, 0.1]) == 0
+
+
 # --- the model ---
 
 
