@@ -126,15 +126,16 @@ def _seconds(
     """Forward and backward, the fastest of three."""
     times = []
     for _ in range(3):
-        _wait(device)
+        wait(device)
         start = time.perf_counter()
         attention(KERNELS[kernel], qkv, bias, DTYPES[dtype])
-        _wait(device)
+        wait(device)
         times.append(time.perf_counter() - start)
     return min(times)
 
 
-def _wait(device: torch.device) -> None:
+def wait(device: torch.device) -> None:
+    """Wait until a device has computed all that it was given."""
     if device.type != "cpu":
         torch.accelerator.synchronize()
 

@@ -24,6 +24,8 @@ from benchmarks.measure import compare, tell
 AT_ONCE = 60_000
 #: Measurements that need a real study, and are not part of a run of all.
 OF_STUDIES = ("accuracy", "encoders", "sharing")
+#: Measurements that are for other machines.
+ELSEWHERE = ("device",)
 
 
 @click.group(invoke_without_command=True, help=__doc__)
@@ -32,7 +34,7 @@ def main(context: click.Context) -> None:
     """Run the measurement that is named, or all."""
     if context.invoked_subcommand is None:
         for name, command in main.commands.items():
-            if name not in OF_STUDIES:
+            if name not in OF_STUDIES + ELSEWHERE:
                 context.invoke(command)
 
 
@@ -390,6 +392,24 @@ def flops(path, length, asvs, check) -> None:
 
     rows = module.table(length, asvs, check)
     tell("flops", {"length": length, "asvs": asvs}, rows, path=path)
+
+
+@main.command()
+@options(FEATURES, ASVS, LENGTH, SHORT, SEED, BATCH)
+@size("device", "cuda", "cuda, mps or cpu.")
+@size("preset", ("small", "medium", "large"), "Presets.", multiple=True)
+@size("precision", ("bf16", "none"), "mixed_precision; none is fp32.", multiple=True)
+@size("steps", 10, "Steps that are timed, after two others.")
+@size("product", 8192, "Rows of the square matrices that give the peak.")
+@click.option("--nominal", type=float, help="TFLOP/s that the device is sold with.")
+@click.option("--lean", is_flag=True, help="With gradient_checkpointing.")
+def device(path, device, preset, precision, **sizes) -> None:
+    """Steps of pre-training on a GPU: time, memory, share of its peak."""
+    from benchmarks import devices as module
+
+    sizes["samples"] = sizes["batch"]
+    rows, notes = module.table(device, preset, precision, **sizes)
+    tell("device", sizes, rows, notes, path=path)
 
 
 def of_study(function: Callable) -> click.Command:

@@ -127,18 +127,21 @@ class Step:
         lean: bool = False,
         known: bool = False,
         precision: str = "none",
+        device: str = "cpu",
         **sizes: Any,
     ) -> None:
         sizes = Sizes(**sizes)
-        more = {"mixed_precision": precision} | (LEAN if lean else {})
-        config = PretrainConfig(**sizes.options | more)
+        more = {"mixed_precision": precision, "device": device}
+        config = PretrainConfig(**sizes.options | more | (LEAN if lean else {}))
+        self.device = choose_device(config)
         inputs = sizes.inputs(config, unifrac=True)
         rows = np.arange(sizes.batch)
-        self.model = Encoder(resolve_architecture(config)).train()
+        self.model = Encoder(resolve_architecture(config)).train().to(self.device)
         self.model.set_checkpointing(lean)
-        self.session = Session(config, self.model, inputs, rows, rows, CPU)
-        self.stepper = Stepper(self.model, self.session.batches(), config, CPU)
-        self.batch = self.session.batches().dataset[0, rows]
+        self.session = Session(config, self.model, inputs, rows, rows, self.device)
+        batches = self.session.batches()
+        self.stepper = Stepper(self.model, batches, config, self.device)
+        self.batch = batches.dataset[0, rows].to(self.device)
         self.facts = facts_of(self.batch)
         self.asv_UD = None
         if known:
@@ -165,7 +168,7 @@ class Step:
     def __call__(self) -> None:
         """One step."""
         choose_device(self.session.config)  # as a run does; sets up the process
-        with autocast(self.session.config, CPU):
+        with autocast(self.session.config, self.device):
             if self.asv_UD is None:
                 total, _ = self.session.losses(self.batch)
             else:

@@ -28,7 +28,7 @@ from aam_core.predictor import HeadShape, SequencePredictor
 from aam_core.study import prepare_study
 from aam_core.table import FeatureTable
 from aam_core.unifrac import BatchUniFrac
-from benchmarks import datapath, flops, measure, synthetic
+from benchmarks import contenders, datapath, devices, flops, measure, synthetic
 from benchmarks.__main__ import main
 from benchmarks.contenders import counted
 from benchmarks.reference import (
@@ -256,6 +256,25 @@ def test_step_scales_the_reference_to_all_slots(tmp_path, monkeypatch):
     assert by_name["reference"]["seconds"] == 4 * 0.5
     assert by_name["q2-aam"]["× faster"] == 4
     assert any("1 of 4 samples (12 slots)" in note for note in part["notes"])
+
+
+def test_what_a_step_needs_is_what_pytorch_counts():
+    sizes = {"samples": 4, "features": 60, "asvs": 30, "length": 60, "batch": 4}
+    step = contenders.Step(known=True, patch=6, preset="tiny", **sizes)
+    assert devices.needed(step) == pytest.approx(step.facts["flops"], rel=0.05)
+
+
+def test_steps_on_a_device(tmp_path):
+    words = ["--device=cpu", "--preset=tiny", "--batch=4", "--asvs=12", "--features=30"]
+    words += ["--steps=1", "--product=64", "--nominal=0.5", "--lean"]
+    result = measured("device", words, tmp_path)
+    assert [row["precision"] for row in result["rows"]] == ["bf16", "none"]
+    for row in result["rows"]:
+        ratio = row["share of the nominal peak"] * 0.5 / row["TFLOP/s"]
+        assert ratio == pytest.approx(1)
+        assert row["share of the matrix peak"] > 0
+        assert row["memory"] > 1e7
+    assert any(note.startswith("torch ") for note in result["notes"])
 
 
 def test_start_up_is_that_of_the_commands(tmp_path, monkeypatch):
