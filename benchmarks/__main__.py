@@ -22,6 +22,8 @@ from benchmarks.measure import compare, tell
 
 #: Slots × positions that the reference is given at once, if not asked otherwise.
 AT_ONCE = 60_000
+#: Free memory with which the reference computes a whole batch, if not asked otherwise.
+WHOLE = 16e9
 #: Measurements that need a real study, and are not part of a run of all.
 OF_STUDIES = ("accuracy", "encoders", "sharing")
 #: Measurements that are for other machines.
@@ -96,13 +98,20 @@ def versus(name: str, ours: float, reference: float | None) -> dict[str, Any]:
 @main.command()
 @options(FEATURES, ASVS, LENGTH, SHORT, SEED, BATCH, PRESET, PATCH, SHARE, REPEATS)
 @click.option(
-    "--full", is_flag=True, help="The reference computes the whole batch, 8 GB of it."
+    "--full/--part",
+    default=None,
+    help="Whether the reference computes the whole batch (with patch 1 this takes 16 "
+    "GB in all) or a part, which is faster for its slots. Else by the free memory.",
 )
 @click.option("--bf16", is_flag=True, help="Measure mixed_precision bf16, too.")
 def step(path, patch, share, repeats, full, bf16, **sizes) -> None:
     """A step of pre-training: time, memory, distinct ASVs, share of the peak."""
     sizes["samples"] = sizes["batch"]
+    from aam_core.resident import available
+
     rows, notes, details = [], [], {}
+    if full is None:
+        full = share is None and available() > WHOLE
     for each in patch:
         model = sizes | {"patch": each}
         part = sizes["batch"] if full else share_of(share, sizes, each)

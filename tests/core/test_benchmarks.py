@@ -11,6 +11,8 @@ import torch
 from click.testing import CliRunner
 from scipy.spatial.distance import pdist
 
+import benchmarks.__main__
+from aam_core import resident
 from aam_core.attention import SHORT
 from aam_core.batches import BatchMaker, Masking
 from aam_core.cli import write_table
@@ -275,6 +277,18 @@ def test_steps_on_a_device(tmp_path):
         assert row["share of the matrix peak"] > 0
         assert row["memory"] > 1e7
     assert any(note.startswith("torch ") for note in result["notes"])
+
+
+@pytest.mark.parametrize(("free", "part"), [(20e9, False), (1e9, True)])
+def test_the_reference_computes_all_where_memory_suffices(
+    tmp_path, monkeypatch, free, part
+):
+    monkeypatch.setattr(measure, "Contender", Here)
+    monkeypatch.setattr(resident, "available", lambda: free)
+    monkeypatch.setattr(benchmarks.__main__, "AT_ONCE", 1)
+    found = measured("step", [*MODEL, "--patch=6"], tmp_path)
+    told = [note for note in found["notes"] if "The reference computed 1 of" in note]
+    assert len(told) == part
 
 
 def test_start_up_is_that_of_the_commands(tmp_path, monkeypatch):
