@@ -89,12 +89,6 @@ def share_of(share: int | None, sizes: dict[str, Any], patch: int) -> int:
     return min(sizes["batch"], share or max(1, AT_ONCE // positions))
 
 
-def versus(name: str, ours: float, reference: float | None) -> dict[str, Any]:
-    """A row's end: how many times faster than the reference."""
-    ratio = None if reference is None else reference / ours
-    return {"seconds": ours, f"× {name}": ratio}
-
-
 @main.command()
 @options(FEATURES, ASVS, LENGTH, SHORT, SEED, BATCH, PRESET, PATCH, SHARE, REPEATS)
 @click.option(
