@@ -14,8 +14,8 @@ from aam_core.errors import InputError
 from aam_core.model import Block
 from aam_core.resident import keep_freed
 
-#: Options that have no effect on some devices (`cuda` is an NVIDIA or AMD GPU), and
-#: what to do there.
+#: Options that only an NVIDIA or AMD GPU (`cuda` in PyTorch) can follow, and what to do
+#: elsewhere.
 GPU_ONLY = {
     "tf32": "leave it out",
     "use_expandable_segments": "leave it out",

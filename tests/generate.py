@@ -7,7 +7,9 @@ import pandas as pd
 import skbio
 from scipy import sparse
 
+from aam_core.config import InputOptions
 from aam_core.phylogeny import Phylogeny
+from aam_core.study import Study, prepare_study
 from aam_core.table import FeatureTable
 
 #: Options of a model that is trained in a second.
@@ -97,3 +99,12 @@ def study(samples: int = 24, features: int = 40, seed: int = 0) -> Generated:
         index=pd.Index(ids, name="id"),
     )
     return Generated(table, sequences, tree, metadata)
+
+
+def prepared(samples: int) -> Study:
+    """A study as a model reads it, of 300 reads a sample."""
+    made = study(samples)
+    options = InputOptions(rarefy_depth=300)
+    return prepare_study(
+        made.table, made.sequences, options, max_bp=60, seed=0, report=print
+    )

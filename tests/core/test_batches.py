@@ -14,9 +14,7 @@ from aam_core.batches import (
     loader,
     mask_nucleotides,
 )
-from aam_core.config import InputOptions
 from aam_core.sequences import MASK, PAD, UNKNOWN
-from aam_core.study import prepare_study
 from tests import generate
 
 CPU = torch.device("cpu")
@@ -24,11 +22,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def study():
-    made = generate.study(samples=10)
-    options = InputOptions(rarefy_depth=300)
-    return prepare_study(
-        made.table, made.sequences, options, max_bp=60, seed=0, report=print
-    )
+    return generate.prepared(samples=10)
 
 
 def maker(study, **options):

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from aam_core.batches import BatchMaker
-from aam_core.config import Architecture, InputOptions, TrainConfig
+from aam_core.config import Architecture, TrainConfig
 from aam_core.errors import InputError
 from aam_core.fusion import (
     FUSIONS,
@@ -21,7 +21,6 @@ from aam_core.fusion import (
 from aam_core.model import Encoder
 from aam_core.packing import places
 from aam_core.predictor import HeadShape, SequencePredictor
-from aam_core.study import prepare_study
 from tests import generate
 
 ARCH = Architecture(
@@ -36,11 +35,7 @@ every_fusion = pytest.mark.parametrize("fusion", FUSIONS)
 
 @pytest.fixture(scope="module")
 def study():
-    made = generate.study(samples=8)
-    options = InputOptions(rarefy_depth=300)
-    return prepare_study(
-        made.table, made.sequences, options, max_bp=60, seed=0, report=print
-    )
+    return generate.prepared(samples=8)
 
 
 def batch_of(study, rows, categories=CATEGORIES):

@@ -14,11 +14,10 @@ from sklearn.preprocessing import StandardScaler
 
 from aam_core import checkpoint, linear, mixture
 from aam_core.batches import BatchMaker
-from aam_core.config import InputOptions, PredictConfig, TrainConfig
+from aam_core.config import PredictConfig, TrainConfig
 from aam_core.linear import LinearPart, fit
 from aam_core.predict import predict
 from aam_core.predictor import HeadShape
-from aam_core.study import prepare_study
 from aam_core.train import train
 from tests import generate
 
@@ -135,11 +134,7 @@ def test_a_score_that_is_no_number_is_never_the_best():
 
 @pytest.fixture(scope="module")
 def study():
-    made = generate.study(samples=8)
-    options = InputOptions(rarefy_depth=300)
-    return prepare_study(
-        made.table, made.sequences, options, max_bp=60, seed=0, report=print
-    )
+    return generate.prepared(samples=8)
 
 
 def batch_of(study, rows, tokens=True):
