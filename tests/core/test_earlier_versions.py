@@ -1,0 +1,83 @@
+"""What earlier versions wrote is read, and predicts as it did.
+
+`tests/data/schema-1` was written by version 0.1.0 of 25 November 2026: an encoder, a
+regression (quantiles, covariates, hidden layers, a linear part) on it, a
+classification, a run of pre-training that was stopped after two of six epochs, and
+what both models predicted.
+"""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from aam_core import checkpoint
+from aam_core.config import PredictConfig, PretrainConfig
+from aam_core.loading import load_encoder
+from aam_core.metadata import read_metadata
+from aam_core.phylogeny import Phylogeny
+from aam_core.predict import predict
+from aam_core.pretrain import pretrain
+from aam_core.sequences import read_fasta
+from aam_core.table import FeatureTable
+
+WRITTEN = Path(__file__).parents[1] / "data" / "schema-1"
+
+
+@pytest.fixture(scope="module")
+def reads():
+    return {
+        "table": FeatureTable.read(WRITTEN / "table.tsv"),
+        "sequences": read_fasta(WRITTEN / "seqs.fasta"),
+    }
+
+
+def unpacked(name, path):
+    with zipfile.ZipFile(WRITTEN / f"{name}.zip") as archive:
+        archive.extractall(path)
+    return path
+
+
+@pytest.mark.parametrize("task", ["regression", "classification"])
+def test_an_earlier_model_predicts_what_it_predicted(task, reads, tmp_path):
+    model = unpacked(task, tmp_path)
+    checkpoint.check_layout(model)
+    metadata = read_metadata(WRITTEN / "metadata.tsv")
+    found = predict(PredictConfig(device="cpu"), model, **reads, metadata=metadata)
+    before = pd.read_csv(WRITTEN / f"{task}.tsv", sep="\t", index_col="id")
+    named = found.predictions.add_suffix("_prediction")
+    now = found.details.join(named)[before.columns]
+    assert list(now.index) == list(before.index)
+    for column in before:
+        if before[column].dtype == object:
+            assert list(now[column]) == list(before[column])
+        else:
+            np.testing.assert_allclose(now[column], before[column], rtol=1e-4)
+
+
+def test_an_earlier_encoder_is_read(tmp_path):
+    folder = unpacked("encoder", tmp_path)
+    checkpoint.check_layout(folder)
+    assert load_encoder(folder).arch.embedding_dim == 8
+
+
+def test_an_earlier_run_resumes(reads, tmp_path):
+    stopped = unpacked("stopped", tmp_path / "stopped")
+    checkpoint.check_layout(stopped)
+    config = checkpoint.read_config(stopped)
+    options = config["options"] | {"device": "cpu"}
+    pretrain(
+        PretrainConfig(**options),
+        tmp_path / "resumed",
+        **reads,
+        phylogeny=Phylogeny.read(WRITTEN / "tree.nwk"),
+        resume_from=stopped,
+    )
+    found = checkpoint.read_config(tmp_path / "resumed")
+    assert found["completed"]
+    history = checkpoint.read_history(tmp_path / "resumed")
+    assert list(history["epoch"]) == [1, 2, 3, 4, 5, 6]
+    earlier = checkpoint.read_history(stopped)
+    pd.testing.assert_frame_equal(history[: len(earlier)], earlier)
