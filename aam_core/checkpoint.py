@@ -26,6 +26,12 @@ from aam_core.errors import InputError, some
 SCHEMA = 1
 CONFIG, WEIGHTS, HISTORY = "config.json", "model.safetensors", "history.tsv"
 STATE = "state.pt"  #: of an unfinished run, in a folder of its own or the model's
+STATE_SCHEMA = 1
+SHARDS = "shards-"  #: and the epoch: a folder with the tensors of all processes
+#: What the folder of an artifact may hold.
+ENTRIES = (CONFIG, WEIGHTS, HISTORY, STATE)
+#: What network disks leave of files that are deleted while they are open.
+REMAINS = ".nfs"
 KINDS = ("encoder", "model")
 TASKS = ("regression", "classification")
 REQUIRED = ("schema", "kind", "task", "software", "architecture", "options", "split")
@@ -140,6 +146,39 @@ def check_state(path: Path | str, level: str = "max") -> None:
         raise InputError(f"{path} is damaged: its part {damaged!r} was changed.")
 
 
+def read_state(folder: Path) -> dict[str, Any]:
+    """The state of an interrupted run.
+
+    Raises
+    ------
+    InputError
+        If there is none, or the file is not one.
+    """
+    import torch  # slow
+
+    path = find_state(folder)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        schema = state["schema"]
+    except Exception as error:  # torch raises many kinds on a broken file
+        raise InputError(
+            f"{path} cannot be read as a training state ({type(error).__name__}): it "
+            "may be cut off. Start the run anew."
+        ) from error
+    if schema != STATE_SCHEMA:
+        raise InputError(
+            f"{path} has schema {schema!r}; this version of q2-aam goes on from "
+            f"{STATE_SCHEMA}. Use the version that wrote it."
+        )
+    shards = state.get("shards")
+    if shards and shards not in [p.name for p in folder.glob(f"{SHARDS}*")]:
+        raise InputError(
+            f"{path} lacks its parts: the folder {shards} should be beside it "
+            "(fsdp_sharded_checkpoint). Copy it too, or start the run anew."
+        )
+    return state
+
+
 def read_config(directory: Path | str) -> dict[str, Any]:
     """The checked content of `config.json`.
 
@@ -192,6 +231,31 @@ def read_history(directory: Path | str) -> pd.DataFrame:
     if "epoch" not in history or not len(history):
         raise InputError(f"{path} has no column 'epoch' or no rows.")
     return history
+
+
+def check_entries(directory: Path | str) -> None:
+    """Raise `InputError` where a folder holds what no encoder or model has.
+
+    What somebody sent may hold more than it shows: hidden files, or the parts of a
+    training state, which an artifact has in one file. Nothing of that is read.
+    """
+    directory = Path(directory)
+    with os.scandir(directory) as entries:
+        strange = [
+            entry.name
+            for entry in entries
+            if not (entry.is_file(follow_symlinks=False) and _is_listed(entry.name))
+        ]
+    if strange:
+        raise InputError(
+            f"{directory} holds what no encoder or model has: {some(sorted(strange))}. "
+            f"Allowed are the files {', '.join(ENTRIES)}. Use the artifact as it was "
+            "written; if somebody sent it, ask what these are."
+        )
+
+
+def _is_listed(name: str) -> bool:
+    return name in ENTRIES or name.startswith(REMAINS)
 
 
 def read_header(path: Path | str) -> dict[str, Any]:
@@ -249,7 +313,7 @@ def check_layout(directory: Path | str, level: str = "max") -> None:
     if level == "min":
         return
     if state.exists():
-        _check_command(config, directory)
+        _check_state_of(config, directory)
     history = read_history(directory)
     if not history["epoch"].is_monotonic_increasing or not history["epoch"].is_unique:
         raise InputError(f"The epochs in {directory / HISTORY} do not rise.")
@@ -268,10 +332,14 @@ def _check_width(config: dict, shapes: dict, directory: Path) -> None:
             )
 
 
-def _check_command(config: dict, directory: Path) -> None:
-    from aam_core.resume import read_state  # slow to import
-
-    command = read_state(directory)["identity"].get("command")
+def _check_state_of(config: dict, directory: Path) -> None:
+    state = read_state(directory)
+    if state.get("shards"):
+        raise InputError(
+            f"The training state in {directory} is in parts; beside a model it is one "
+            "file. Take it from the folder of the run, by aam … --resume-from."
+        )
+    command = state["identity"].get("command")
     if command != {"encoder": "pretrain", "model": "train"}[config["kind"]]:
         raise InputError(
             f"The training state in {directory} is one of {command!r}, which writes no "

@@ -1,8 +1,8 @@
 """What a run needs to be stopped, and to go on later as if it never was.
 
 After each epoch the whole state of training is in one file. It holds tensors,
-numbers and texts only and is read without unpickling code. The parts that several
-processes may write instead have a list that torch unpickles: no artifact has them.
+numbers and texts only; with a strategy that is sharded, the tensors are in parts beside
+it. No code in any of it is run.
 """
 
 import math
@@ -22,14 +22,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from aam_core.checkpoint import STATE, find_state
+from aam_core.checkpoint import SHARDS, STATE, STATE_SCHEMA, read_state
 from aam_core.distributed import Strategy, placed, whole
 from aam_core.errors import InputError, some
 from aam_core.inputs import Inputs
 from aam_core.options import Options
 
-SCHEMA = 1
-SHARDS = "shards-"  #: and the epoch: a folder with the tensors of all processes
 #: Options that may differ when a run goes on: they do not change what is computed.
 FREE = (
     "device",
@@ -150,7 +148,7 @@ class StateKeeper:
         """Replace the state in the folder; a crash leaves the one before."""
         if self.folder is None:
             return
-        state = {"schema": SCHEMA, "identity": self.identity}
+        state = {"schema": STATE_SCHEMA, "identity": self.identity}
         state |= {"decided": self.decided}
         state |= {"stepper": stepper.state_dict(), "progress": vars(progress)}
         random = self.strategy.each(_random())
@@ -235,37 +233,6 @@ def _share_moments(state: Mapping[str, Any], optimizer: torch.optim.Optimizer) -
         for name, value in values.items():
             if isinstance(value, Tensor) and value.shape == like.shape and like.dim():
                 values[name] = placed(value, like)
-
-
-def read_state(folder: Path) -> dict[str, Any]:
-    """The state of an interrupted run.
-
-    Raises
-    ------
-    InputError
-        If there is none, or the file is not one.
-    """
-    path = find_state(folder)
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        schema = state["schema"]
-    except Exception as error:  # torch raises many kinds on a broken file
-        raise InputError(
-            f"{path} cannot be read as a training state ({type(error).__name__}): it "
-            "may be cut off. Start the run anew."
-        ) from error
-    if schema != SCHEMA:
-        raise InputError(
-            f"{path} has schema {schema!r}; this version of q2-aam goes on from "
-            f"{SCHEMA}. Use the version that wrote it."
-        )
-    shards = state.get("shards")
-    if shards and shards not in [p.name for p in folder.glob(f"{SHARDS}*")]:
-        raise InputError(
-            f"{path} lacks its parts: the folder {shards} should be beside it "
-            "(fsdp_sharded_checkpoint). Copy it too, or start the run anew."
-        )
-    return state
 
 
 def identity_of(

@@ -114,9 +114,10 @@ class _LayoutFormat(DirectoryFormat):
     training_state = File("state.pt", format=AAMTrainingStateFormat, optional=True)
 
     def _validate_(self, level: str) -> None:
-        from aam_core.checkpoint import check_layout, read_config
+        from aam_core.checkpoint import check_entries, check_layout, read_config
 
         with _as_validation():
+            check_entries(str(self))
             kind = read_config(str(self))["kind"]
             if kind != self.kind:
                 raise ValidationError(f"This is of kind {kind!r}, not {self.kind!r}.")

@@ -14,7 +14,7 @@ from q2_types.feature_data import DNAFASTAFormat
 from q2_types.tree import NewickFormat
 from qiime2.plugin.model import DirectoryFormat
 
-from aam_core.checkpoint import STATE, read_config
+from aam_core.checkpoint import STATE, check_entries, read_config
 from aam_core.errors import InputError
 
 
@@ -54,8 +54,17 @@ def frame(metadata: qiime2.Metadata | None) -> pd.DataFrame | None:
 
 
 def directory(artifact: DirectoryFormat | None) -> Path | None:
-    """Where the files of an artifact lie."""
-    return None if artifact is None else Path(str(artifact))
+    """Where the files of an artifact lie.
+
+    Raises
+    ------
+    InputError
+        If it holds others than an encoder or model has.
+    """
+    if artifact is None:
+        return None
+    check_entries(str(artifact))
+    return Path(str(artifact))
 
 
 def state_folder(artifact: DirectoryFormat | None) -> Path | None:

@@ -30,6 +30,8 @@ from .conftest import TINY, import_
 from .test_command_line import QIIME
 
 RUN = TINY | {"epochs": 4, "lr": 3e-3}
+#: What QIIME 2 or our format says of files that no artifact has.
+OTHER = "no encoder or model has|Unrecognized file"
 AT_ONCE = {"max_hours": 1e-9}  #: stops a run after its first batch
 STRATEGIES = {
     "one process": {},
@@ -266,13 +268,33 @@ class TestStateFiles:
         state = torch.load(folder / STATE, weights_only=True)
         state["shards"] = str(folder.parent)
         torch.save(state, folder / STATE)
+        with pytest.raises(ValidationError, match="lacks its parts"):
+            self.validate(folder, "max")
         artifact = with_state(stopped, folder / STATE)
         with pytest.raises(ValueError, match="lacks its parts"):
             aam.actions.pretrain(table, phylogeny=tree, resume_from=artifact, **RUN)
 
+    @pytest.mark.parametrize("name", ["shards-1/.metadata", ".hidden", "notes.txt"])
+    def test_other_files_are_refused(self, folder, stopped, table, tree, name):
+        """Also those that QIIME 2 itself passes over."""
+        sent = with_state(stopped, folder / STATE, {name: b"anything"})
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"anything")
+        for level in ("min", "max"):
+            with pytest.raises(ValidationError, match=OTHER):
+                self.validate(folder, level)
+        with pytest.raises(ValidationError, match=OTHER):
+            aam.actions.pretrain(table, phylogeny=tree, resume_from=sent, **RUN)
+        with pytest.raises(ValidationError, match=OTHER):
+            aam.actions.pretrain(table, phylogeny=tree, pretrained_encoder=sent, **RUN)
 
-def with_state(artifact, state):
-    """The artifact with another file as its state, as somebody could send it."""
+    def test_what_a_network_disk_leaves_is_no_harm(self, folder):
+        (folder / ".nfs0123").write_bytes(b"deleted")
+        self.validate(folder, "max")
+
+
+def with_state(artifact, state, more=None):
+    """The artifact with another state and more files, as somebody could send it."""
     path = state.parent.parent / "artifact.qza"
     artifact.save(str(path))
     changed = path.with_name("changed.qza")
@@ -283,6 +305,8 @@ def with_state(artifact, state):
             if name.endswith(f"/data/{STATE}"):
                 content = state.read_bytes()
             after.writestr(name.replace(old, new), content)
+        for name, content in (more or {}).items():
+            after.writestr(f"{new}/data/{name}", content)
     return qiime2.Artifact.load(str(changed))
 
 
