@@ -154,7 +154,7 @@ def _check(
             "choose one, or leave attn_implementation out."
         )
     dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(precision)
-    arch = model.base.arch if hasattr(model, "base") else model.arch
+    arch = model.base.arch
     width = arch.embedding_dim // arch.attention_heads
     reason = why_not(BACKENDS[wanted], device, dtype or torch.float32, width)
     if reason is not None:

@@ -203,7 +203,7 @@ class BatchMaker(Dataset):
         self.tokens = tokens
         self.seed = seed
         self.depths_N = study.depths
-        self.sizes = np.diff(study.table.counts.indptr).clip(max=token_limit)
+        self.sizes = study.table.richness.clip(max=token_limit)
 
     @cached_property
     def lengths_F(self) -> np.ndarray:

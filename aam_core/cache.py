@@ -11,7 +11,7 @@ from torch import Tensor
 
 from aam_core.config import CacheOptions
 from aam_core.errors import InputError
-from aam_core.inputs import logger
+from aam_core.reporting import logger
 from aam_core.resident import available
 
 GB = 10**9

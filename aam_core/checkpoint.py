@@ -111,6 +111,20 @@ def write_atomically(path: Path, content: bytes) -> None:
     os.replace(handle.name, path)
 
 
+def check_empty(directory: Path, resume_from: Path | None = None) -> None:
+    """Refuse to write a model where something lies already.
+
+    A run that goes on may replace the model that its first part was stopped with.
+    """
+    unfinished = (
+        resume_from is not None
+        and (directory / CONFIG).is_file()
+        and not read_config(directory).get("completed", True)
+    )
+    if directory.exists() and any(directory.iterdir()) and not unfinished:
+        raise InputError(f"{directory} is not empty; nothing is overwritten.")
+
+
 def find_state(*folders: Path) -> Path:
     """The file with the training state of an interrupted run.
 

@@ -81,6 +81,7 @@ __all__ = [
     "PassOptions",
     "PredictConfig",
     "PretrainConfig",
+    "RunConfig",
     "SplitOptions",
     "TargetOptions",
     "TrainConfig",
@@ -328,6 +329,9 @@ class PredictConfig(
 class ForestConfig(ForestOptions, SplitOptions, DepthOptions, ColumnOptions):
     """Options of `rf-baseline`."""
 
+
+#: Options of a command that trains a model.
+RunConfig = PretrainConfig | TrainConfig
 
 COMMANDS: Mapping[str, type[Options]] = {
     "pretrain": PretrainConfig,

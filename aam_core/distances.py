@@ -294,6 +294,21 @@ class MatrixDistances:
         self._refuse(abs(block - block.T) > slack, rows, rows, "not symmetric")
         return block.astype(np.float32)
 
+    def scale(self, rows: np.ndarray) -> float:
+        """What divides the distances so that those of `rows` are within [0, 1].
+
+        Parameters
+        ----------
+        rows : np.ndarray of int
+            Rows of the table.
+
+        Returns
+        -------
+        float
+            The largest distance between them; 1 if none exceeds 1.
+        """
+        return max(1.0, self.largest(rows))
+
     def largest(self, rows: np.ndarray) -> float:
         """Find the largest distance between samples of the table.
 

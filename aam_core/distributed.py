@@ -52,9 +52,16 @@ class Strategy:
         """Report from the main process only."""
         return report if self.main else _silent
 
-    def prepare(self, session: Any, model: nn.Module) -> None:
-        """Share the work of a session, whose model will not change its shape."""
-        session.strategy = self
+    def prepare(self, model: nn.Module, first_loss: Callable[[], Tensor]) -> None:
+        """Share the work of a model, which will not change its shape.
+
+        Parameters
+        ----------
+        model : torch.nn.Module
+            What is trained.
+        first_loss : callable
+            Returns the loss of a few samples, computed in this process alone.
+        """
 
     def forward(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """What the model returns for a batch of training."""
@@ -154,7 +161,7 @@ class DataParallel(Strategy):
 
     def forward(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """What the model returns for a batch of training."""
-        encoder = getattr(model, "base", model)
+        encoder = model.base
         parts = [
             self._encode(encoder, batch, number) for number in range(len(self.devices))
         ]
@@ -194,18 +201,15 @@ class DataParallel(Strategy):
         return pooled, torch.cat([m4 for _, m4 in found]).to(self.device)
 
 
-def without_gradient(session: Any, model: nn.Module) -> list[str]:
-    """Names of the parameters that no loss of a session depends on.
+def without_gradient(model: nn.Module, first_loss: Callable[[], Tensor]) -> list[str]:
+    """Names of the parameters that a loss does not depend on.
 
-    Found by one small step: heads whose loss is off, for example.
+    Heads whose loss is off, for example.
     """
-    maker = session.batches().dataset
     named = {n: p for n, p in model.named_parameters() if p.requires_grad}
-    devices = [session.device] if session.device.type == "cuda" else []
-    strategy, session.strategy = session.strategy, Strategy(session.device)
+    device = next(iter(named.values())).device
     model.train()
-    with torch.random.fork_rng(devices=devices):
-        total, _ = session.losses(maker[0, session.training[:2]].to(session.device))
-    session.strategy = strategy
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        total = first_loss()
     found = torch.autograd.grad(total, list(named.values()), allow_unused=True)
     return [n for n, g in zip(named, found, strict=True) if g is None]

@@ -66,7 +66,7 @@ class FrozenBase:
         sizes_N = maker.sizes
         self.redrawn_N = np.zeros(len(sizes_N), dtype=bool)
         if maker.asv_sampling == "random":
-            self.redrawn_N = np.diff(maker.study.table.counts.indptr) > sizes_N
+            self.redrawn_N = maker.study.table.richness > sizes_N
         kept = rows[~self.redrawn_N[rows]]
         # The largest first: smaller ones then fit into the memory that these leave.
         kept = kept[np.argsort(-sizes_N[kept], kind="stable")]

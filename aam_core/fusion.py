@@ -23,6 +23,14 @@ from aam_core.errors import InputError
 from aam_core.model import Transformer
 
 UNKNOWN_RATE = 0.1
+#: Options that a `FusionShape` keeps.
+SHAPE_OPTIONS = (
+    "categorical_embed_dim",
+    "categorical_fusion",
+    "perceiver_num_latents",
+    "perceiver_num_layers",
+    "cross_attn_heads",
+)
 #: What a fusion tells of itself, (S,), by its name in the history.
 MONITORED = ("gmu_gate_mean", "cross_attn_weight_mean")
 #: The modules of a predictor that belong to the covariates.
@@ -34,11 +42,11 @@ class FusionShape:
     """What a fusion is built from, as `config.json` keeps it."""
 
     cardinalities: tuple[int, ...] = ()  #: categories per covariate, with unknown
-    categorical_embed_dim: int = 16
-    categorical_fusion: str = "concat"
-    perceiver_num_latents: int = 64
-    perceiver_num_layers: int = 2
-    cross_attn_heads: int = 8
+    categorical_embed_dim: int = CategoricalOptions.categorical_embed_dim
+    categorical_fusion: str = CategoricalOptions.categorical_fusion
+    perceiver_num_latents: int = CategoricalOptions.perceiver_num_latents
+    perceiver_num_layers: int = CategoricalOptions.perceiver_num_layers
+    cross_attn_heads: int = CategoricalOptions.cross_attn_heads
     scaled_by: tuple[int, ...] = ()  #: covariates that scale the output
 
 

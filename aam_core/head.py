@@ -8,20 +8,38 @@ Shapes: S samples, D width, T target columns (or classes), Q quantiles, H hidden
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-if TYPE_CHECKING:
-    from aam_core.predictor import HeadShape
+from aam_core.fusion import FusionShape
 
 #: The least distance of a first guess from the limit of a constraint, on the scale of
 #: the target: nearer to it there is next to no gradient.
 MARGIN = 1e-3
 #: exp beyond this is not worth its overflow.
 LARGEST_EXPONENT = 40.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadShape(FusionShape):
+    """What the head of one model predicts, as `config.json` keeps it."""
+
+    outputs: int  #: target columns, or classes
+    quantiles: int = 0  #: quantiles per target column; 0 for a point prediction
+    target_layers: int = 1
+    layer_norm: bool = True  #: whether the head reads a normalised embedding
+    hidden_dims: tuple[int, ...] = ()  #: hidden layers of the head
+    hidden_dropout: float = 0.0
+    residual: bool = False  #: hidden layers beside a linear head
+    bounded: bool = False  #: scaled predictions within [0, 1]
+    activation: str = "none"  #: keeps predictions at 0 or more in original units
+    output_scale: bool = False  #: one learned factor per target
+    classes: bool = False  #: whether outputs are classes
+    median: int = 0  #: which of the quantiles is the median
+    linear: int = 0  #: features of the linear model that is mixed in; 0 for none
 
 
 class TargetHead(nn.Linear):
@@ -40,7 +58,7 @@ class TargetHead(nn.Linear):
     with and without hidden layers.
     """
 
-    def __init__(self, width: int, shape: "HeadShape") -> None:
+    def __init__(self, width: int, shape: HeadShape) -> None:
         hidden = shape.hidden_dims
         read = hidden[-1] if hidden and not shape.residual else width
         super().__init__(read, shape.outputs * max(shape.quantiles, 1))

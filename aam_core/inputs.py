@@ -1,41 +1,34 @@
 """Table, sequences and distances, checked and aligned before any long work."""
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from aam_core import checkpoint, splits
-from aam_core.config import InputOptions, SplitOptions
+from aam_core import splits
+from aam_core.config import RunConfig, SplitOptions
 from aam_core.distances import MatrixDistances, missing_from
 from aam_core.errors import InputError, some
 from aam_core.options import Options, option_specs
 from aam_core.phylogeny import Phylogeny
+from aam_core.reporting import Report
 from aam_core.study import Study, prepare_study
 from aam_core.table import FeatureTable
 from aam_core.unifrac import BatchUniFrac
 
-logger = logging.getLogger("aam_core")
-
-Report = Callable[[str], None]
 Matrix = tuple[Sequence[str], Any]  #: sample ids, and the square matrix
 
 
-class Log:
-    """A `report` that also keeps what was said, for the model's `config.json`."""
+@dataclass(frozen=True, eq=False)
+class Sources:
+    """What a run reads, as it is in the files."""
 
-    def __init__(self, report: Report) -> None:
-        self._report = report
-        self.lines: list[str] = []
-
-    def __call__(self, line: str) -> None:
-        """Pass a sentence on, and keep it."""
-        self.lines.append(line)
-        self._report(line)
+    table: FeatureTable
+    sequences: Mapping[str, str] | None = None  #: by feature id
+    phylogeny: Phylogeny | None = None
+    distances: Matrix | None = None
 
 
 @dataclass(frozen=True)
@@ -43,50 +36,32 @@ class Inputs:
     """Samples of a run and, where there is one, the distance between them."""
 
     study: Study
-    distances: Callable[[np.ndarray], np.ndarray] | None = None
+    distances: BatchUniFrac | MatrixDistances | None = None
 
     def scale(self, rows: np.ndarray) -> float:
-        """What divides the distances so that those of `rows` are within [0, 1].
-
-        1 for UniFrac; the largest value for other distances that exceed 1 and for
-        Faith's PD.
-        """
-        if self.distances is None:
-            return 1.0
-        if isinstance(self.distances, MatrixDistances):
-            return max(1.0, float(self.distances.largest(rows)))
-        if not self.distances.pairwise:
-            return float(np.max(self.distances(rows))) or 1.0
-        return 1.0
-
-
-def check_empty(directory: Path, resume_from: Path | None = None) -> None:
-    """Refuse to write a model where something lies already.
-
-    A run that goes on may replace the model that its first part was stopped with.
-    """
-    unfinished = (
-        resume_from is not None
-        and (directory / checkpoint.CONFIG).is_file()
-        and not checkpoint.read_config(directory).get("completed", True)
-    )
-    if directory.exists() and any(directory.iterdir()) and not unfinished:
-        raise InputError(f"{directory} is not empty; nothing is overwritten.")
+        """What divides the distances so that those of `rows` are within [0, 1]."""
+        return 1.0 if self.distances is None else self.distances.scale(rows)
 
 
 def prepare_inputs(
-    options: InputOptions,
-    *,
-    table: FeatureTable,
-    sequences: Mapping[str, str] | None,
-    phylogeny: Phylogeny | None,
-    distances: Matrix | None,
-    metric: str,
-    max_bp: int,
-    seed: int,
-    report: Report,
+    options: RunConfig, sources: Sources, *, max_bp: int, report: Report
 ) -> Inputs:
     """Align what a run reads; see `prepare_study`.
+
+    Parameters
+    ----------
+    options : PretrainConfig or TrainConfig
+        Depth, what becomes of missing features and samples, metric and seed.
+    sources : Sources
+        As it was read.
+    max_bp : int
+        Nucleotides read of a sequence.
+    report : callable
+        Takes sentences for the user.
+
+    Returns
+    -------
+    Inputs
 
     Raises
     ------
@@ -94,6 +69,7 @@ def prepare_inputs(
         If both a phylogeny and distances are given, or something is missing from
         the sequences, the phylogeny or the distances.
     """
+    phylogeny, distances = sources.phylogeny, sources.distances
     if phylogeny is not None and distances is not None:
         raise InputError(
             "Both a phylogeny and a distance matrix were given: choose one. With a "
@@ -102,17 +78,17 @@ def prepare_inputs(
     _check_sources(options, phylogeny, distances)
     tips = None if phylogeny is None else set(phylogeny.tip_names)
     study = prepare_study(
-        table,
-        sequences,
+        sources.table,
+        sources.sequences,
         options,
         max_bp=max_bp,
-        seed=seed,
+        seed=options.seed,
         report=report,
         keep_features=tips,
     )
     if phylogeny is not None:
         sheared = phylogeny.shear(study.table.feature_ids)
-        return Inputs(study, BatchUniFrac(sheared, study.table, metric))
+        return Inputs(study, BatchUniFrac(sheared, study.table, options.unifrac_metric))
     if distances is None:
         return Inputs(study)
     ids, matrix = distances

@@ -13,7 +13,7 @@ from aam_core.categories import CategoricalEncoder, category_labels
 from aam_core.config import CategoricalOptions, TrainConfig, category_weights
 from aam_core.decoding import Decoder
 from aam_core.errors import InputError, some
-from aam_core.inputs import Report
+from aam_core.reporting import Report
 from aam_core.targets import Classes, TargetScaler
 
 

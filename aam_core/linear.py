@@ -16,7 +16,6 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +26,7 @@ from sklearn.model_selection import GroupKFold, KFold
 from torch import Tensor, nn
 
 from aam_core.batches import Batch
+from aam_core.head import HeadShape
 
 #: Spreads of the frequencies, for embeddings of variance 1, and features of each.
 SPREADS, FEATURES = (1.0, 2.0), 1024
@@ -61,7 +61,7 @@ class LinearPart(nn.Module):
         Whether abundances count; else only which ASVs there are.
     """
 
-    def __init__(self, width: int, shape: Any, weighted: bool) -> None:
+    def __init__(self, width: int, shape: HeadShape, weighted: bool) -> None:
         super().__init__()
         self.shape = shape
         self.weighted = weighted

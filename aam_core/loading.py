@@ -9,8 +9,9 @@ from safetensors.torch import load_file
 from aam_core.checkpoint import WEIGHTS, check_layout, read_config
 from aam_core.config import Architecture
 from aam_core.errors import InputError
+from aam_core.head import HeadShape
 from aam_core.model import Encoder
-from aam_core.predictor import HeadShape, SequencePredictor
+from aam_core.predictor import SequencePredictor
 
 
 def read_kind(directory: Path, kind: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from aam_core.device import autocast
 from aam_core.distributed import Strategy
 from aam_core.errors import InputError
 from aam_core.fusion import is_covariate
+from aam_core.metrics import sign_of
 from aam_core.resident import return_freed
 from aam_core.resume import Progress, StateKeeper, StopRequest
 
@@ -35,7 +36,6 @@ TAGS = {
     "gmu_gate_mean": "gmu/gate_mean",
     "cross_attn_weight_mean": "cross_attn/weight_mean",
 }
-LOWER_IS_BETTER = ("val_loss", "val_mae", "val_mse", "val_rmse")
 
 
 @dataclass
@@ -166,7 +166,7 @@ def _run_epochs(
 ) -> bool:
     """Train from where `progress` is; False if `stop` ended it early."""
     config = stepper.config
-    sign = 1 if objective.select in LOWER_IS_BETTER else -1
+    sign = sign_of(objective.select)
     for epoch in range(progress.epoch + 1, config.epochs + 1):
         if progress.waited >= config.patience:
             report(

@@ -14,19 +14,18 @@ import torch
 from torch import nn
 
 from aam_core.attention import SHORT
-from aam_core.batches import BatchMaker
-from aam_core.config import (
-    MEMORY_FRACTION,
-    DeviceOptions,
-    MemoryOptions,
-)
+from aam_core.config import MEMORY_FRACTION, MemoryOptions, RunConfig
 from aam_core.device import autocast
 from aam_core.distributed import Strategy
 from aam_core.errors import InputError
 from aam_core.inference import chunk_size
-from aam_core.model import KEPT, KEPT_AROUND, MLP_RATIO, keeps_chunks
+from aam_core.loop import Objective
+from aam_core.model import KEPT, KEPT_AROUND, MLP_RATIO, Encoder, keeps_chunks
+from aam_core.predictor import SequencePredictor
+from aam_core.reporting import Report
 from aam_core.resident import available, peak_resident
 from aam_core.sequences import VOCABULARY_SIZE
+from aam_core.session import Session
 from aam_core.study import Study
 
 FLOAT = 4  #: bytes
@@ -53,14 +52,14 @@ class Load:
 
 def heaviest(study: Study, rows: np.ndarray, size: int) -> np.ndarray:
     """The `size` samples with the most ASVs."""
-    sizes = np.diff(study.table.counts.indptr)[rows]
+    sizes = study.table.richness[rows]
     return rows[np.argsort(-sizes, kind="stable")[:size]]
 
 
 def load_of(study: Study, rows: np.ndarray, size: int, token_limit: int) -> Load:
     """The load of the batch of those `size` samples that have the most ASVs."""
     rows = heaviest(study, rows, size)
-    sizes = np.diff(study.table.counts.indptr)[rows].clip(max=token_limit)
+    sizes = study.table.richness[rows].clip(max=token_limit)
     distinct = len(np.unique(study.table.counts[rows].indices))
     return Load(
         samples=len(rows),
@@ -72,7 +71,10 @@ def load_of(study: Study, rows: np.ndarray, size: int, token_limit: int) -> Load
 
 
 def expected_bytes(
-    model: nn.Module, load: Load, config: Any, checkpointing: bool | None = None
+    model: Encoder | SequencePredictor,
+    load: Load,
+    config: RunConfig,
+    checkpointing: bool | None = None,
 ) -> int:
     """Memory of a training step: weights, optimiser, and what the layers keep.
 
@@ -93,7 +95,7 @@ def expected_bytes(
         Bytes, good to a factor of about two. What PyTorch itself takes (0.3 GB on a
         CPU, 0.5 GB on a GPU) comes on top.
     """
-    encoder = getattr(model, "base", model)
+    encoder = model.base
     arch = encoder.arch
     if checkpointing is None:
         checkpointing = encoder.sample.checkpointing
@@ -123,7 +125,7 @@ def expected_bytes(
     if model is not encoder:
         layers = model.shape.target_layers + layers * (not model.frozen)
     numbers = stack(load.asvs, load.largest, layers, load.asvs)
-    encoded = 0 if getattr(model, "frozen", False) else load.distinct
+    encoded = 0 if model.frozen else load.distinct
     if encoded:
         patches = -(-load.length // arch.nucleotide_patch)
         size = chunk_size(encoder, load.length, config, device, training=True)
@@ -144,9 +146,9 @@ def expected_bytes(
     return int(weights + activations + one_hot)
 
 
-def parts_of(model: nn.Module) -> dict[str, int]:
+def parts_of(model: Encoder | SequencePredictor) -> dict[str, int]:
     """Parameters of each part of a model, by name."""
-    encoder = getattr(model, "base", model)
+    encoder = model.base
     parts = {
         "nucleotides": encoder.nucleotides,
         "samples": nn.ModuleList([encoder.sample, encoder.encoder, encoder.pool]),
@@ -166,11 +168,16 @@ def as_text(size: float) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
-def summary(model: nn.Module, study: Study, training: np.ndarray, config: Any) -> str:
+def summary(
+    model: Encoder | SequencePredictor,
+    study: Study,
+    training: np.ndarray,
+    config: RunConfig,
+) -> str:
     """The size of a model by part, and the memory that a training step takes."""
     load = load_of(study, training, config.batch_size, config.token_limit)
     size = as_text(expected_bytes(model, load, config))
-    encoder = getattr(model, "base", model)
+    encoder = model.base
     checkpointing = " with gradient checkpointing" * encoder.sample.checkpointing
     parts = ", ".join(f"{name} {n:,}" for name, n in parts_of(model).items())
     return (
@@ -214,15 +221,21 @@ class GpuGauge:
         return torch.cuda.max_memory_allocated(self.device)
 
 
+@dataclass(frozen=True)
+class MemoryPlan:
+    """What was decided about memory."""
+
+    batch_size: int
+    gradient_checkpointing: bool
+
+
 def fit_to_memory(
-    session: Any,
-    model: nn.Module,
-    device: torch.device,
-    report: Callable[[str], None],
+    session: Session,
+    report: Report,
     gauge: Gauge | None = None,
     strategy: Strategy | None = None,
     before: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
+) -> MemoryPlan:
     """Decide on gradient checkpointing and, if asked for, on the batch size.
 
     On a GPU both are decided by training steps on the samples with the most ASVs; on a
@@ -231,12 +244,8 @@ def fit_to_memory(
 
     Parameters
     ----------
-    session : Session or TrainSession
-        Its `config` is replaced where the batch size changes.
-    model : Encoder or SequencePredictor
-        What is trained; comes back with its weights and the random state unchanged.
-    device : torch.device
-        Where the model is.
+    session : Session
+        Its model keeps its weights, and the random state is unchanged.
     report : callable
         Takes sentences for the user.
     gauge : Gauge, optional
@@ -249,66 +258,74 @@ def fit_to_memory(
 
     Returns
     -------
-    dict
-        `batch_size` and `gradient_checkpointing`, as they are now.
+    MemoryPlan
 
     Raises
     ------
     InputError
         If auto_batch_size finds that not even batch_size fits.
     """
-    config: MemoryOptions = session.config
     if before:
-        session.config = replace(config, batch_size=before["batch_size"])
-        model.set_checkpointing(before["gradient_checkpointing"])
-        return dict(before)
+        return MemoryPlan(**before)
+    config, device = session.config, session.device
+    strategy = strategy or Strategy(device)
     if gauge is None and device.type == "cuda":
         gauge = GpuGauge(device)
-    model.set_checkpointing(bool(config.gradient_checkpointing))
-    if gauge is not None or device.type == "cpu":
-        _fit(session, model, device, report, gauge, strategy or Strategy(device))
-    on = getattr(model, "base", model).sample.checkpointing
-    return {"batch_size": session.config.batch_size, "gradient_checkpointing": on}
-
-
-def _fit(
-    session: Any,
-    model: nn.Module,
-    device: torch.device,
-    report: Callable[[str], None],
-    gauge: Gauge | None,
-    strategy: Strategy,
-) -> None:
-    """See `fit_to_memory`."""
-    config: MemoryOptions = session.config
-    fraction = config.max_memory_fraction or MEMORY_FRACTION
-    free = gauge.available() if gauge else available() // strategy.beside
-    budget = int(fraction * free)
-
-    def fits(size: int) -> bool:
-        if gauge is None:
-            return _expected(session, model, size) <= budget
-        peak = _try_step(session, model, device, gauge, size)
-        return peak is not None and peak <= budget
-
+    on = bool(config.gradient_checkpointing)
+    if gauge is None and device.type != "cpu":
+        return MemoryPlan(config.batch_size, on)
+    budget = _budget(config, gauge, strategy)
     part = -(-config.batch_size // strategy.world)
-    if config.gradient_checkpointing is None and strategy.any(not fits(part)):
-        model.set_checkpointing(True)
+    if config.gradient_checkpointing is None and strategy.any(
+        not _fits(session, part, on, gauge, budget)
+    ):
+        on = True
         report(
             f"A training step of {part} samples does not fit into "
             f"{as_text(budget)}: gradient_checkpointing is on."
         )
-    if gauge is None or not config.auto_batch_size:
-        return
+    size = config.batch_size
+    if gauge is not None and config.auto_batch_size:
+        size = _largest_fitting(session, on, gauge, budget)
+        report(
+            f"auto_batch_size: {size} samples of a batch fit into {as_text(budget)}."
+        )
+    return MemoryPlan(size, on)
+
+
+def _budget(config: MemoryOptions, gauge: Gauge | None, strategy: Strategy) -> int:
+    """Bytes that a step may take."""
+    free = gauge.available() if gauge else available() // strategy.beside
+    return int((config.max_memory_fraction or MEMORY_FRACTION) * free)
+
+
+def _fits(
+    session: Session, size: int, checkpointing: bool, gauge: Gauge | None, budget: int
+) -> bool:
+    """Whether a step of `size` samples stays within the budget."""
+    if gauge is None:
+        return _expected(session, size, checkpointing) <= budget
+    session.model.set_checkpointing(checkpointing)
+    peak = _try_step(session, gauge, size)
+    return peak is not None and peak <= budget
+
+
+def _largest_fitting(
+    session: Session, checkpointing: bool, gauge: Gauge, budget: int
+) -> int:
+    config = session.config
     most = min(len(session.training), config.target_effective_batch_size or sys.maxsize)
+
+    def fits(size: int) -> bool:
+        return _fits(session, size, checkpointing, gauge, budget)
+
     size = largest_batch(fits, config.batch_size, most)
     if size is None:
         raise InputError(
             f"Not even batch_size {config.batch_size} fits into {as_text(budget)} of "
             "the GPU: lower batch_size or token_limit, or raise max_memory_fraction."
         )
-    session.config = replace(config, batch_size=size)
-    report(f"auto_batch_size: {size} samples of a batch fit into {as_text(budget)}.")
+    return size
 
 
 def largest_batch(fits: Callable[[int], bool], first: int, most: int) -> int | None:
@@ -321,19 +338,17 @@ def largest_batch(fits: Callable[[int], bool], first: int, most: int) -> int | N
     return size
 
 
-def _expected(session: Any, model: nn.Module, size: int) -> int:
+def _expected(session: Session, size: int, checkpointing: bool) -> int:
     """Bytes that a training step on the samples with the most ASVs should take."""
     config, study = session.config, session.inputs.study
     load = load_of(study, session.training, size, config.token_limit)
-    return expected_bytes(model, load, config)
+    return expected_bytes(session.model, load, config, checkpointing)
 
 
-def _try_step(
-    session: Any, model: nn.Module, device: torch.device, gauge: Gauge, size: int
-) -> int | None:
+def _try_step(session: Session, gauge: Gauge, size: int) -> int | None:
     """Peak of a training step without the update; None if memory ran out."""
-    config: DeviceOptions = session.config
-    maker: BatchMaker = session.batches().dataset
+    config, model, device = session.config, session.model, session.device
+    maker = session.training_maker()
     rows = heaviest(maker.study, session.training, size)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     moments = (TRAINED[config.optimizer] - FLOAT) * trained
@@ -377,7 +392,7 @@ class MemoryProfile:
             peak = peak_resident()
         self.peaks[phase] = max(self.peaks.get(phase, 0), peak)
 
-    def watch(self, objective: Any) -> Any:
+    def watch(self, objective: Objective) -> Objective:
         """An objective whose training and validation are told apart."""
         self.mark("preparation")
 
@@ -389,7 +404,7 @@ class MemoryProfile:
 
         return replace(objective, validate=validate)
 
-    def tell(self, report: Callable[[str], None]) -> dict[str, Any]:
+    def tell(self, report: Report) -> dict[str, Any]:
         """Report the peaks, and return them for the run's `config.json`."""
         if not self.on:
             return {}

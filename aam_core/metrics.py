@@ -6,6 +6,20 @@ import numpy as np
 from sklearn import metrics
 
 REGRESSION_METRICS = ("mae", "mse", "rmse", "r2", "pearson")
+#: Scores of a history that are errors.
+LOWER_IS_BETTER = ("val_loss", "val_mae", "val_mse", "val_rmse")
+
+
+def sign_of(score: str) -> int:
+    """What a score of a history is multiplied by so that lower is better.
+
+    Examples
+    --------
+    >>> from aam_core.metrics import sign_of
+    >>> sign_of("val_mae"), sign_of("val_r2")
+    (1, -1)
+    """
+    return 1 if score in LOWER_IS_BETTER else -1
 
 
 def regression_metrics(

@@ -3,36 +3,65 @@
 Shapes: N samples, K features of the linear model, C categorical columns, O outputs.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from aam_core.batches import Batch, RowBatches, loader
+from aam_core.batches import Batch, BatchMaker, RowBatches, loader
+from aam_core.config import TrainConfig
+from aam_core.distributed import Strategy
 from aam_core.inference import AsvTable, collect
-from aam_core.inputs import Report
+from aam_core.inputs import Inputs
+from aam_core.labels import Labels
 from aam_core.linear import SHARES, LinearPart, fit, fit_rows
-from aam_core.loop import LOWER_IS_BETTER
+from aam_core.metrics import sign_of
+from aam_core.predictor import SequencePredictor
+from aam_core.reporting import Report
 
 BATCH = 8  #: samples whose features are computed at a time
 
 
+class TrainedNetwork(Protocol):
+    """A session whose network is trained, as the ensemble sees it."""
+
+    config: TrainConfig
+    model: SequencePredictor
+    inputs: Inputs
+    labels: Labels
+    training: np.ndarray
+    validation: np.ndarray
+    device: torch.device
+    strategy: Strategy
+    select: str  #: the score that selects
+
+    def table_of(self, rows: np.ndarray) -> AsvTable:
+        """The embeddings of the ASVs of these rows."""
+
+    def encode_with(self, table: AsvTable) -> Callable[[Batch], dict[str, Tensor]]:
+        """The encoder on batches whose ASVs are in the table."""
+
+    def maker(self, *, training: bool) -> BatchMaker:
+        """Makes batches."""
+
+    def scores_of(self, raw: Tensor) -> dict[str, float]:
+        """Scores of what a head returns for the validation samples."""
+
+
 def mix_linear(
-    session: Any, groups_N: list | None, report: Report
-) -> dict[str, Tensor]:
-    """Fit a linear model, and mix it into the predictions of a session's model.
+    session: TrainedNetwork, groups_N: list | None, report: Report
+) -> LinearPart | None:
+    """Fit a linear model, and find how much of it the prediction should take.
 
     It is fitted on the training samples. The share that it gets is the one by which the
-    validation samples are predicted best, in the score that selected the epoch; with
-    share 0 the model stays as it is.
+    validation samples are predicted best, in the score that selected the epoch.
 
     Parameters
     ----------
-    session : TrainSession
-        Its model is trained.
+    session : TrainedNetwork
+        Its model stays as it is.
     groups_N : list, optional
         Groups of all samples of the study, none of which is divided when penalties are
         compared.
@@ -41,10 +70,10 @@ def mix_linear(
 
     Returns
     -------
-    dict
-        What the model's weights have more than before, by name.
+    LinearPart or None
+        For `SequencePredictor.add_linear`; None where its share is 0.
     """
-    model = session.model.eval()
+    session.model.eval()
     table = session.table_of(np.concatenate([session.training, session.validation]))
     strategy = session.strategy
     linear = _fitted(session, table, groups_N).cpu() if strategy.main else None
@@ -52,26 +81,26 @@ def mix_linear(
     scores = _scores(session, table, linear)
     best = lowest(scores)
     name = session.select
-    sign = 1 if name in LOWER_IS_BETTER else -1
+    sign = sign_of(name)
     if not SHARES[best]:
         report(
             "A linear model of the community would not improve the network's "
             f"{name} of {sign * scores[0]:.4f}, and is left out."
         )
-        return {}
+        return None
     linear.share.fill_(SHARES[best])
-    model.linear = linear
-    model.shape = replace(model.shape, linear=len(linear.phase_K))
     report(
         f"A linear model of the community has a share of {SHARES[best]:.1f} in the "
         f"predictions (linear_part): {name} {sign * scores[best]:.4f}, of the network "
         f"alone {sign * scores[0]:.4f}, of the linear model alone "
         f"{sign * scores[-1]:.4f}."
     )
-    return {f"linear.{n}": value.cpu() for n, value in linear.state_dict().items()}
+    return linear
 
 
-def _fitted(session: Any, table: AsvTable, groups_N: list | None) -> LinearPart:
+def _fitted(
+    session: TrainedNetwork, table: AsvTable, groups_N: list | None
+) -> LinearPart:
     """The linear model of the training samples."""
     labels, shape, study = session.labels, session.model.shape, session.inputs.study
     rows = fit_rows(session.training, session.config.seed)
@@ -101,7 +130,7 @@ def _fitted(session: Any, table: AsvTable, groups_N: list | None) -> LinearPart:
 
 
 def _inputs(
-    session: Any, table: AsvTable, linear: LinearPart, rows: np.ndarray
+    session: TrainedNetwork, table: AsvTable, linear: LinearPart, rows: np.ndarray
 ) -> np.ndarray:
     """The sums of the features over the ASVs of samples, (N, K) in float64."""
     order = RowBatches(rows, BATCH, shuffle=False)
@@ -114,7 +143,9 @@ def _inputs(
     return torch.cat(found).double().numpy()
 
 
-def _scores(session: Any, table: AsvTable, linear: LinearPart) -> list[float]:
+def _scores(
+    session: TrainedNetwork, table: AsvTable, linear: LinearPart
+) -> list[float]:
     """The score with each of the shares; lower is better."""
     model, rows = session.model, session.validation
     encode = session.encode_with(table)
@@ -132,7 +163,7 @@ def _scores(session: Any, table: AsvTable, linear: LinearPart) -> list[float]:
         session.config,
         session.device,
     )
-    sign = 1 if session.select in LOWER_IS_BETTER else -1
+    sign = sign_of(session.select)
     scores = []
     for share in SHARES:
         raw = out["network"]

@@ -311,6 +311,8 @@ class Encoder(nn.Module):
         Sizes.
     """
 
+    frozen = False  #: as of a predictor: it is trained
+
     def __init__(self, arch: Architecture) -> None:
         super().__init__()
         self.arch = arch
@@ -326,6 +328,11 @@ class Encoder(nn.Module):
         self.distance_head = nn.Linear(width, width)
         self.value_head = nn.Linear(width, 1)
         self.count_head = nn.Linear(width, 1)
+
+    @property
+    def base(self) -> "Encoder":
+        """Itself, as a predictor names its encoder."""
+        return self
 
     def encode_asvs(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """Encode the distinct ASVs of a batch.

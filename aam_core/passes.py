@@ -51,7 +51,7 @@ def number_of_passes(config: PredictConfig, trained: Mapping[str, Any]) -> int:
 
 def samples_above(study: Study, rows: np.ndarray, token_limit: int) -> np.ndarray:
     """Positions in `rows` of the samples that have more ASVs than are read."""
-    return np.flatnonzero(np.diff(study.table.counts.indptr)[rows] > token_limit)
+    return np.flatnonzero(study.table.richness[rows] > token_limit)
 
 
 def all_passes(

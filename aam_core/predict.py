@@ -17,10 +17,10 @@ from aam_core.decoding import Decoder
 from aam_core.device import choose_device, tell_precision
 from aam_core.errors import InputError, some
 from aam_core.inference import collect, contributions_of, encode_table
-from aam_core.inputs import Report, logger
 from aam_core.loading import architecture, load_model, read_kind
 from aam_core.memory import MemoryProfile
 from aam_core.passes import all_passes, average, number_of_passes, samples_above
+from aam_core.reporting import Report, logger
 from aam_core.study import prepare_study
 from aam_core.table import FeatureTable
 

@@ -4,7 +4,7 @@ Shapes: S samples, A ASVs, D width, K categorical columns, T target columns,
 Q quantiles, C classes.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -13,34 +13,14 @@ from torch import Tensor, nn
 from aam_core.batches import Batch
 from aam_core.config import Architecture
 from aam_core.fusion import (
-    FusionShape,
     OutputScaling,
     make_fusion,
     sometimes_unknown,
 )
-from aam_core.head import TargetHead
+from aam_core.head import HeadShape, TargetHead
 from aam_core.linear import LinearPart
 from aam_core.model import AttentionPooling, Encoder, Transformer
 from aam_core.packing import among_samples
-
-
-@dataclass(frozen=True, kw_only=True)
-class HeadShape(FusionShape):
-    """What the head of one model predicts, as `config.json` keeps it."""
-
-    outputs: int  #: target columns, or classes
-    quantiles: int = 0  #: quantiles per target column; 0 for a point prediction
-    target_layers: int = 1
-    layer_norm: bool = True  #: whether the head reads a normalised embedding
-    hidden_dims: tuple[int, ...] = ()  #: hidden layers of the head
-    hidden_dropout: float = 0.0
-    residual: bool = False  #: hidden layers beside a linear head
-    bounded: bool = False  #: scaled predictions within [0, 1]
-    activation: str = "none"  #: keeps predictions at 0 or more in original units
-    output_scale: bool = False  #: one learned factor per target
-    classes: bool = False  #: whether outputs are classes
-    median: int = 0  #: which of the quantiles is the median
-    linear: int = 0  #: features of the linear model that is mixed in; 0 for none
 
 
 class SequencePredictor(nn.Module):
@@ -78,6 +58,11 @@ class SequencePredictor(nn.Module):
         if shape.linear:
             self.linear = LinearPart(width, shape, arch.count_embedding)
         self.train(self.training)
+
+    def add_linear(self, linear: LinearPart) -> None:
+        """Mix a linear model of the community into what is predicted from now on."""
+        self.linear = linear
+        self.shape = replace(self.shape, linear=len(linear.phase_K))
 
     def train(self, mode: bool = True) -> "SequencePredictor":
         """Switch to training; a frozen encoder stays in evaluation."""

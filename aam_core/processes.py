@@ -111,16 +111,15 @@ class Processes(Strategy):
         self.control = dist.new_group(backend="gloo")
         self.root: nn.Module | None = None
 
-    def prepare(self, session: Any, model: nn.Module) -> None:
-        """Share the work of a session; the model may be divided."""
-        super().prepare(session, model)
+    def prepare(self, model: nn.Module, first_loss: Callable[[], Tensor]) -> None:
+        """Share the work of a model, which may be divided; see `Strategy`."""
         for tensor in [*model.parameters(), *model.buffers()]:
             dist.broadcast(tensor.detach(), 0)
         root = Root(model)
         if self.kind(model) == "fsdp":
             self.root = self._divide(root)
         else:
-            self.root = self._replicate(root, session)
+            self.root = self._replicate(root, first_loss)
         if self.rank:  # dropout differs between samples, hence between processes
             torch.manual_seed(self.config.seed + self.rank)
 
@@ -163,10 +162,10 @@ class Processes(Strategy):
         shape = (self.world // local, local)
         return init_device_mesh(kind, shape, mesh_dim_names=names)
 
-    def _replicate(self, root: Root, session: Any) -> nn.Module:
+    def _replicate(self, root: Root, first_loss: Callable[[], Tensor]) -> nn.Module:
         # of a parameter with a dimension of 1; it costs nothing
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view")
-        unread = without_gradient(session, root.model)
+        unread = without_gradient(root.model, first_loss)
         unread += [name for name, _ in root.model.named_buffers()]  # never change
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(
             root, [f"model.{name}" for name in unread]
@@ -184,7 +183,7 @@ class Processes(Strategy):
         return self.root(partial(self._step, batch))
 
     def _step(self, batch: Batch, model: nn.Module) -> dict[str, Tensor]:
-        encoder = getattr(model, "base", model)
+        encoder = model.base
         part = asv_share(batch, self.rank, self.world)
         embedded, logits = encoder.encode_asvs(part)
         asv_UD = in_order(self.gather(embedded), len(batch.features))

@@ -3,17 +3,16 @@
 Shapes: N samples, F features, L nucleotides.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from aam_core.config import InputOptions
 from aam_core.errors import InputError, some
+from aam_core.reporting import Report
 from aam_core.sequences import match_sequences, tokenise
 from aam_core.table import FeatureTable
-
-Report = Callable[[str], None]
 
 
 @dataclass(frozen=True, eq=False)

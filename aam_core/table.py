@@ -137,6 +137,11 @@ class FeatureTable:
         """(N,) int64 reads of each sample."""
         return np.asarray(self.counts.sum(axis=1)).ravel()
 
+    @property
+    def richness(self) -> np.ndarray:
+        """(N,) observed features of each sample."""
+        return np.diff(self.counts.indptr)
+
     def take_samples(self, rows: np.ndarray) -> "FeatureTable":
         """The samples of `rows` (positions or a mask), with all features."""
         return FeatureTable(self.counts[rows], self.sample_ids[rows], self.feature_ids)

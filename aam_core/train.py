@@ -4,37 +4,26 @@ import dataclasses
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
-from aam_core import checkpoint
-from aam_core.attention import set_attention
 from aam_core.config import TrainConfig
-from aam_core.device import choose_device, compile_layers, tell_precision
 from aam_core.errors import InputError
 from aam_core.fusion import check_heads
-from aam_core.inputs import (
-    Log,
-    Matrix,
-    Report,
-    check_empty,
-    logger,
-    prepare_inputs,
-    split_rows,
-)
+from aam_core.inputs import Matrix, Sources, prepare_inputs, split_rows
 from aam_core.labels import fit_labels, without_new_classes
-from aam_core.launch import on_all_devices, start_strategy
-from aam_core.loading import load_encoder
-from aam_core.loop import fit
-from aam_core.memory import MemoryProfile, fit_to_memory
+from aam_core.launch import on_all_devices
+from aam_core.loop import Fit
 from aam_core.mixture import mix_linear
 from aam_core.model import Encoder
 from aam_core.phylogeny import Phylogeny
 from aam_core.predictor import SequencePredictor
-from aam_core.pretrain import describe, describe_run, resolve_from
-from aam_core.resume import StateKeeper, identity_of
+from aam_core.reporting import Log, Report, logger
+from aam_core.run import Finished, Prepared, RunFiles, resolve_from, run_training
 from aam_core.splits import read_groups
 from aam_core.table import FeatureTable
 from aam_core.targets import read_target
@@ -98,110 +87,129 @@ def train(
     InputError
         If the input or an option is wrong; before training starts.
     """
-    strategy = start_strategy(config, choose_device(config))
-    device = strategy.device
-    log = Log(strategy.told(report))
-    if strategy.main:
-        check_empty(output, resume_from)
-    profile = MemoryProfile(device, config.memory_profile)
-    if config.freeze_base and encoder is None:
-        raise InputError(
-            "freeze_base needs a pre-trained encoder: pass one, or leave freeze_base "
-            "out."
+    sources = Sources(table, sequences, phylogeny, distances)
+    files = RunFiles(output, encoder, tensorboard, state, resume_from)
+    return run_training(Training(config, sources, metadata), files, report)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Training:
+    """What `run_training` asks of training; see `train`."""
+
+    config: TrainConfig
+    sources: Sources
+    metadata: pd.DataFrame
+
+    command = "train"
+    kind = "model"
+
+    @property
+    def task(self) -> str:
+        """Regression or classification."""
+        return self.config.task
+
+    def prepare(self, encoder: Path | None, report: Report) -> Prepared:
+        """Align samples and labels, divide them, and fit scales and categories."""
+        config, metadata = self.config, self.metadata
+        if config.freeze_base and encoder is None:
+            raise InputError(
+                "freeze_base needs a pre-trained encoder: pass one, or leave "
+                "freeze_base out."
+            )
+        arch = resolve_from(config, encoder)
+        check_heads(config, arch.embedding_dim)
+        sources = self._labelled(report)
+        inputs = prepare_inputs(config, sources, max_bp=arch.max_bp, report=report)
+        target = self._target(inputs.study.table.sample_ids, report)
+        classes = target.iloc[:, 0].tolist() if self.task == "classification" else None
+        training, validation = split_rows(
+            inputs.study, config, metadata=metadata, labels=classes, report=report
         )
-    arch = resolve_from(config, encoder)
-    check_heads(config, arch.embedding_dim)
-    columns = config.metadata_column
-    target = read_target(metadata, columns, config.task, table.sample_ids, log)
-    labelled = np.flatnonzero(np.isin(table.sample_ids, target.index))
-    inputs = prepare_inputs(
-        config,
-        table=table.take_samples(labelled),
-        sequences=sequences,
-        phylogeny=phylogeny,
-        distances=distances,
-        metric=config.unifrac_metric,
-        max_bp=arch.max_bp,
-        seed=config.seed,
-        report=log,
-    )
-    ids = inputs.study.table.sample_ids
-    target = read_target(metadata, columns, config.task, ids, log)
-    classes = target.iloc[:, 0].tolist() if config.task == "classification" else None
-    training, validation = split_rows(
-        inputs.study, config, metadata=metadata, labels=classes, report=log
-    )
-    if classes:
-        validation = without_new_classes(target, training, validation, log)
-    labels = fit_labels(config, metadata, target, training, log)
-    identity = identity_of(
-        "train",
-        config,
-        inputs,
-        training,
-        validation,
-        encoder=None if encoder is None else encoder / checkpoint.WEIGHTS,
-        target=target.to_numpy(),
-        categories=labels.categories_NK,
-    )
-    keeper = StateKeeper(state, resume_from, identity, strategy)
-    torch.manual_seed(config.seed)
-    base = Encoder(arch) if encoder is None else load_encoder(encoder, arch)
-    model = SequencePredictor(base, head_shape(config, labels), config.freeze_base)
-    set_first_guess(model, labels, training)
-    model.to(device)
-    tell_precision(config, device, log)
-    set_attention(model, config, device, log)
-    session = TrainSession(
-        config, model, inputs, labels, training, validation, device, log
-    )
-    keeper.decided = fit_to_memory(
-        session, model, device, log, strategy=strategy, before=keeper.decided
-    )
-    config = session.config
-    describe(model, inputs, training, validation, device, log, config)
-    session.calibrate(new_base=encoder is None)
-    compile_layers(model, config, device, log)
-    strategy.prepare(session, model)
-    result = fit(
-        profile.watch(session.objective()),
-        session.batches(),
-        config,
-        device,
-        report=log,
-        tensorboard=tensorboard,
-        keeper=keeper,
-        strategy=strategy,
-    )
-    strategy.load(model, result.best_state)
-    more = {}
-    if config.linear_part and not result.completed:
-        log("linear_part is left out, since training was stopped.")
-    elif config.linear_part:
-        groups_N = read_groups(metadata, config.group_column, ids)
-        more = strategy.inside(partial(mix_linear, session, groups_N, log))
-    raw = strategy.inside(session.raw_predictions)
-    labels = session.with_intervals(raw)
-    log(f"Validation: {_sentence(session.metrics(raw))}.")
-    description = describe_run(config, base, inputs, training, validation, result)
-    if more:
-        found = session.scores_of(torch.from_numpy(raw).to(device))
-        description["scores"] = description["scores"] | found
-    description |= profile.tell(log)
-    description |= {
-        "kind": "model",
-        "task": config.task,
-        "head": dataclasses.asdict(model.shape),
-        "target": labels.decoder.to_dict(),
-        "categories": labels.categories and labels.categories.to_dict(),
-        "report": log.lines,
-    }
-    if strategy.main:
-        state = result.best_state | more
-        checkpoint.save(output, description, state, result.history)
-    keeper.end(result.completed, output)
-    groups = session.groups(validation)
-    return labels.decoder.predictions(raw, ids[validation], groups)
+        if classes:
+            validation = without_new_classes(target, training, validation, report)
+        labels = fit_labels(config, metadata, target, training, report)
+        read = {"target": target.to_numpy(), "categories": labels.categories_NK}
+        return Prepared(arch, inputs, training, validation, labels, read)
+
+    def _target(self, ids: np.ndarray, report: Report) -> pd.DataFrame:
+        config = self.config
+        return read_target(
+            self.metadata, config.metadata_column, config.task, ids, report
+        )
+
+    def _labelled(self, report: Report) -> Sources:
+        """The samples that have a target."""
+        table = self.sources.table
+        target = self._target(table.sample_ids, report)
+        labelled = np.flatnonzero(np.isin(table.sample_ids, target.index))
+        return dataclasses.replace(self.sources, table=table.take_samples(labelled))
+
+    def model(self, base: Encoder, prepared: Prepared) -> SequencePredictor:
+        """A head on the encoder, which predicts a constant at first."""
+        config, labels = self.config, prepared.labels
+        model = SequencePredictor(base, head_shape(config, labels), config.freeze_base)
+        set_first_guess(model, labels, prepared.training)
+        return model
+
+    def session(
+        self,
+        model: SequencePredictor,
+        prepared: Prepared,
+        device: torch.device,
+        report: Report,
+    ) -> TrainSession:
+        """The run of a model."""
+        inputs, training, validation = prepared.samples
+        return TrainSession(
+            self.config,
+            model,
+            inputs,
+            prepared.labels,
+            training,
+            validation,
+            device,
+            report,
+        )
+
+    def finish(self, session: TrainSession, result: Fit, report: Log) -> Finished:
+        """Mix in the linear part; predict the validation samples."""
+        strategy, model = session.strategy, session.model
+        strategy.load(model, result.best_state)
+        linear = self._add_linear(session, result, report)
+        raw = strategy.inside(session.raw_predictions)
+        labels = session.with_intervals(raw)
+        report(f"Validation: {_sentence(session.metrics(raw))}.")
+        description: dict[str, Any] = {
+            "head": dataclasses.asdict(model.shape),
+            "target": labels.decoder.to_dict(),
+            "categories": labels.categories and labels.categories.to_dict(),
+        }
+        if linear:
+            best = result.history[result.best_epoch - 1]
+            found = session.scores_of(torch.from_numpy(raw).to(session.device))
+            description["scores"] = best | found
+        ids = session.inputs.study.table.sample_ids[session.validation]
+        groups = session.groups(session.validation)
+        predictions = labels.decoder.predictions(raw, ids, groups)
+        return Finished(description, result.best_state | linear, predictions)
+
+    def _add_linear(
+        self, session: TrainSession, result: Fit, report: Report
+    ) -> dict[str, Tensor]:
+        """Add a linear part to the model, if it helps; its weights by name."""
+        config, model = self.config, session.model
+        if not config.linear_part:
+            return {}
+        if not result.completed:
+            report("linear_part is left out, since training was stopped.")
+            return {}
+        ids = session.inputs.study.table.sample_ids
+        groups_N = read_groups(self.metadata, config.group_column, ids)
+        linear = session.strategy.inside(partial(mix_linear, session, groups_N, report))
+        if linear is None:
+            return {}
+        model.add_linear(linear)
+        return {f"linear.{n}": value.cpu() for n, value in linear.state_dict().items()}
 
 
 def _sentence(scores: dict[str, float]) -> str:

@@ -17,9 +17,9 @@ from aam_core.calibrate import (
 )
 from aam_core.config import TrainConfig
 from aam_core.decoding import interval_half_widths
-from aam_core.distributed import Strategy
 from aam_core.frozen import SCORES, FrozenBase
-from aam_core.fusion import MONITORED, FusionShape
+from aam_core.fusion import MONITORED, SHAPE_OPTIONS
+from aam_core.head import HeadShape
 from aam_core.inference import (
     AsvTable,
     chunk_size,
@@ -27,7 +27,7 @@ from aam_core.inference import (
     contributions_of,
     encode_table,
 )
-from aam_core.inputs import Inputs, Report, logger
+from aam_core.inputs import Inputs
 from aam_core.labels import Labels
 from aam_core.loop import Objective
 from aam_core.losses import (
@@ -38,8 +38,10 @@ from aam_core.losses import (
 )
 from aam_core.metrics import classification_metrics, regression_metrics
 from aam_core.passes import all_passes, average, samples_above
-from aam_core.predictor import HeadShape, SequencePredictor
-from aam_core.pretrain import distance_scores, masking_of
+from aam_core.predictor import SequencePredictor
+from aam_core.pretrain_session import distance_scores, masking_of
+from aam_core.reporting import Report, logger
+from aam_core.session import Session
 
 
 def head_shape(config: TrainConfig, labels: Labels) -> HeadShape:
@@ -47,8 +49,7 @@ def head_shape(config: TrainConfig, labels: Labels) -> HeadShape:
     covariates: dict = {}
     if labels.categories is not None:
         columns = config.categorical_columns
-        names = [field.name for field in dataclasses.fields(FusionShape)]
-        covariates = {n: getattr(config, n) for n in names if hasattr(config, n)} | {
+        covariates = {name: getattr(config, name) for name in SHAPE_OPTIONS} | {
             "cardinalities": tuple(labels.categories.get_cardinalities().values()),
             "scaled_by": tuple(map(columns.index, config.conditional_output_scaling)),
         }
@@ -89,8 +90,11 @@ def set_first_guess(
     model.head.start_at(torch.as_tensor(guess), zero)
 
 
-class TrainSession:
-    """One run of training: its batches, losses and validation."""
+class TrainSession(Session):
+    """One run of training; see `Session`."""
+
+    config: TrainConfig
+    model: SequencePredictor
 
     def __init__(
         self,
@@ -103,15 +107,8 @@ class TrainSession:
         device: torch.device,
         report: Report = logger.info,
     ) -> None:
-        self.config = config
-        self.model = model
-        self.inputs = inputs
+        super().__init__(config, model, inputs, training, validation, device)
         self.labels = labels
-        self.training = training
-        self.validation = validation
-        self.device = device
-        self.strategy = Strategy(device)
-        self.scale = inputs.scale(training)
         weights = labels.class_weights
         weights = None if weights is None else torch.from_numpy(weights).to(device)
         self.class_weights = weights
@@ -179,24 +176,14 @@ class TrainSession:
             seed=config.seed,
         )
 
-    def batches(self) -> torch.utils.data.DataLoader:
-        """The training batches, shuffled by epoch."""
-        config = self.config
-        rows = RowBatches(
-            self.training, config.batch_size, shuffle=True, seed=config.seed
-        )
-        maker = self.maker(training=True)
-        return loader(maker, rows, self.device, config.num_workers)
+    def training_maker(self) -> BatchMaker:
+        """Makes the batches of training."""
+        return self.maker(training=True)
 
     def objective(self) -> Objective:
         """What the training loop minimises."""
-        return Objective(
-            self.model,
-            self.losses,
-            self.validate,
-            select=self.select,
-            labels={"target_loss": "RL" if self.config.task == "regression" else "CL"},
-        )
+        label = "RL" if self.config.task == "regression" else "CL"
+        return dataclasses.replace(super().objective(), labels={"target_loss": label})
 
     @property
     def select(self) -> str:

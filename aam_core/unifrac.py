@@ -72,6 +72,21 @@ class BatchUniFrac:
         self._tip_F = np.array([tip[name] for name in table.feature_ids])
         self._counts_NF = table.counts
 
+    def scale(self, rows: np.ndarray) -> float:
+        """What divides the values so that those of `rows` are within [0, 1].
+
+        Parameters
+        ----------
+        rows : np.ndarray of int
+            Rows of the table.
+
+        Returns
+        -------
+        float
+            1 for UniFrac; the largest value of Faith's PD.
+        """
+        return 1.0 if self.pairwise else float(np.max(self(rows))) or 1.0
+
     def __call__(self, rows: np.ndarray) -> np.ndarray:
         """Compute the metric for samples of the table.
 

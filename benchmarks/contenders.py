@@ -25,7 +25,8 @@ from aam_core.config import (
     resolve_architecture,
 )
 from aam_core.device import autocast, choose_device
-from aam_core.inputs import Inputs, prepare_inputs, split_rows
+from aam_core.head import HeadShape
+from aam_core.inputs import Inputs, Sources, prepare_inputs, split_rows
 from aam_core.labels import fit_labels
 from aam_core.loop import Stepper, make_optimizer
 from aam_core.losses import (
@@ -35,8 +36,8 @@ from aam_core.losses import (
 )
 from aam_core.model import Encoder
 from aam_core.predict import predict
-from aam_core.predictor import HeadShape, SequencePredictor
-from aam_core.pretrain import Session
+from aam_core.predictor import SequencePredictor
+from aam_core.pretrain_session import PretrainSession
 from aam_core.targets import read_target
 from aam_core.train import train
 from aam_core.train_session import TrainSession, head_shape
@@ -102,17 +103,9 @@ class Sizes:
 
     def inputs(self, config: PretrainConfig | TrainConfig, unifrac: bool) -> Inputs:
         """What a run reads."""
-        return prepare_inputs(
-            config,
-            table=self.made.table,
-            sequences=self.made.sequences,
-            phylogeny=self.made.phylogeny if unifrac else None,
-            distances=None,
-            metric=config.unifrac_metric,
-            max_bp=self.length,
-            seed=config.seed,
-            report=silent,
-        )
+        phylogeny = self.made.phylogeny if unifrac else None
+        sources = Sources(self.made.table, self.made.sequences, phylogeny)
+        return prepare_inputs(config, sources, max_bp=self.length, report=silent)
 
 
 class Step:
@@ -138,7 +131,9 @@ class Step:
         rows = np.arange(sizes.batch)
         self.model = Encoder(resolve_architecture(config)).train().to(self.device)
         self.model.set_checkpointing(lean)
-        self.session = Session(config, self.model, inputs, rows, rows, self.device)
+        self.session = PretrainSession(
+            config, self.model, inputs, rows, rows, self.device
+        )
         batches = self.session.batches()
         self.stepper = Stepper(self.model, batches, config, self.device)
         self.batch = batches.dataset[0, rows].to(self.device)

@@ -11,7 +11,7 @@ import pandas as pd
 from aam_core.batches import BatchMaker, Masking, RowBatches
 from aam_core.cli import write_table
 from aam_core.config import PredictConfig, PretrainConfig
-from aam_core.inputs import prepare_inputs
+from aam_core.inputs import Sources, prepare_inputs
 from aam_core.phylogeny import Phylogeny
 from aam_core.predict import predict
 from aam_core.resident import peak_resident
@@ -113,12 +113,8 @@ class DataPath(Phases):
             "align, rarefy, sort, tokenise",
             lambda: prepare_inputs(
                 config,
-                **given,
-                phylogeny=tree,
-                distances=None,
-                metric=config.unifrac_metric,
+                Sources(**given, phylogeny=tree),
                 max_bp=150,
-                seed=config.seed,
                 report=silent,
             ),
         )

@@ -37,12 +37,13 @@ from aam_core.config import (
     resolve_architecture,
 )
 from aam_core.inference import collect, encode_table
-from aam_core.inputs import prepare_inputs
+from aam_core.inputs import Sources, prepare_inputs
 from aam_core.loading import load_encoder
 from aam_core.metrics import classification_metrics, regression_metrics
 from aam_core.model import Encoder
 from aam_core.predict import predict
-from aam_core.pretrain import Session, pretrain
+from aam_core.pretrain import pretrain
+from aam_core.pretrain_session import PretrainSession
 from aam_core.study import prepare_study
 from aam_core.train import train
 from benchmarks.contenders import silent
@@ -91,29 +92,20 @@ def step_seconds(
             session.losses(made)[0].backward()
             if number:  # the first round warms up
                 spent[text].append(time.process_time() - start)
-            session.encoder.zero_grad()
+            session.model.zero_grad()
     return {text: float(np.median(seconds)) for text, seconds in spent.items()}
 
 
-def session_of(data: Data, text: str, shared: Mapping[str, Any]) -> Session:
+def session_of(data: Data, text: str, shared: Mapping[str, Any]) -> PretrainSession:
     """A run of pre-training that is about to start."""
     options = dict(shared) | {"missing_features": "drop"} | parse_setting(text)
     config = PretrainConfig(**options)
     arch = resolve_architecture(config)
-    inputs = prepare_inputs(
-        config,
-        table=data.table,
-        sequences=data.sequences,
-        phylogeny=data.phylogeny,
-        distances=None,
-        metric=config.unifrac_metric,
-        max_bp=arch.max_bp,
-        seed=config.seed,
-        report=silent,
-    )
+    sources = Sources(data.table, data.sequences, data.phylogeny)
+    inputs = prepare_inputs(config, sources, max_bp=arch.max_bp, report=silent)
     torch.manual_seed(config.seed)
     rows = np.random.default_rng(0).permutation(len(inputs.study.depths))
-    return Session(
+    return PretrainSession(
         config, Encoder(arch).train(), inputs, rows, rows[:0], torch.device("cpu")
     )
 

@@ -15,7 +15,7 @@ from aam_core.inputs import Inputs
 from aam_core.loop import make_optimizer
 from aam_core.memory import expected_bytes, load_of
 from aam_core.model import Encoder
-from aam_core.pretrain import Session
+from aam_core.pretrain_session import PretrainSession
 from aam_core.resident import peak_resident
 from aam_core.study import prepare_study
 from aam_core.unifrac import BatchUniFrac
@@ -32,14 +32,14 @@ def take_steps(config: PretrainConfig, steps: int) -> tuple[int, int]:
     phylogeny = made.phylogeny.shear(study.table.feature_ids)
     inputs = Inputs(study, BatchUniFrac(phylogeny, study.table, "unweighted"))
     rows = np.arange(study.table.shape[0])
-    batch = Session(
+    batch = PretrainSession(
         config, Encoder(resolve_architecture(config)), inputs, rows, rows, CPU
     )
     batch = batch.batches().dataset[0, rows]
     before = peak_resident()
     model = Encoder(resolve_architecture(config))
     model.set_checkpointing(bool(config.gradient_checkpointing))
-    session = Session(config, model, inputs, rows, rows, CPU)
+    session = PretrainSession(config, model, inputs, rows, rows, CPU)
     optimizer = make_optimizer(model.train(), config)
     for _ in range(steps):
         session.losses(batch)[0].backward()

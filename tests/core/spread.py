@@ -17,13 +17,13 @@ from aam_core import fusion
 from aam_core.config import PretrainConfig, TrainConfig, resolve_architecture
 from aam_core.distributed import Strategy, whole
 from aam_core.errors import InputError
-from aam_core.inputs import prepare_inputs
+from aam_core.inputs import Sources, prepare_inputs
 from aam_core.labels import fit_labels
 from aam_core.launch import rank
 from aam_core.loop import fit
 from aam_core.model import Encoder, NucleotideEncoder
 from aam_core.predictor import SequencePredictor
-from aam_core.pretrain import Session
+from aam_core.pretrain_session import PretrainSession
 from aam_core.processes import Processes
 from aam_core.resume import StateKeeper
 from aam_core.targets import read_target
@@ -64,22 +64,13 @@ def session_of(config):
     """The session of a run on a small study; always the same one."""
     fusion.UNKNOWN_RATE = 0.0  # a random choice, which processes make on their own
     made = generate.study(samples=17)
-    inputs = prepare_inputs(
-        config,
-        table=made.table,
-        sequences=made.sequences,
-        phylogeny=made.phylogeny,
-        distances=None,
-        metric="unweighted",
-        max_bp=config.max_bp,
-        seed=0,
-        report=quiet,
-    )
+    sources = Sources(made.table, made.sequences, made.phylogeny)
+    inputs = prepare_inputs(config, sources, max_bp=config.max_bp, report=quiet)
     torch.manual_seed(0)
     model = Encoder(resolve_architecture(config))
     if isinstance(config, PretrainConfig):
-        session = Session(config, model, inputs, TRAINING, VALIDATION, CPU)
-        session.calibrate()
+        session = PretrainSession(config, model, inputs, TRAINING, VALIDATION, CPU)
+        session.calibrate(new_base=True)
         return session, model
     ids = inputs.study.table.sample_ids
     target = read_target(made.metadata, ("value",), "regression", ids, quiet)
@@ -135,8 +126,8 @@ def shared_session(task, number, strategy="none", **more):
     session, model = session_of(config)
     shared = Processes(config, CPU) if number else Strategy(CPU)
     model.set_checkpointing(bool(config.gradient_checkpointing))
-    shared.prepare(session, model)
-    return session, model, shared
+    shared.prepare(model, session.first_loss)
+    return session.with_strategy(shared), model, shared
 
 
 def steps(task, strategy, number):

@@ -23,10 +23,11 @@ from aam_core.config import (
     PretrainConfig,
     resolve_architecture,
 )
+from aam_core.head import HeadShape
 from aam_core.losses import self_supervised_losses
 from aam_core.model import Block, Encoder
 from aam_core.phylogeny import Phylogeny
-from aam_core.predictor import HeadShape, SequencePredictor
+from aam_core.predictor import SequencePredictor
 from aam_core.study import prepare_study
 from aam_core.table import FeatureTable
 from aam_core.unifrac import BatchUniFrac

@@ -226,7 +226,9 @@ def test_data_parallel_has_the_gradient_of_one_device(task, checkpointing):
     config = config_of(task)
     session, model = session_of(config)
     model.set_checkpointing(checkpointing)
-    DataParallel([CPU] * 3).prepare(session, model)
+    shared = DataParallel([CPU] * 3)
+    shared.prepare(model, session.first_loss)
+    session = session.with_strategy(shared)
     rows = (spread.TRAINING[:5], spread.TRAINING[:2])
     same_steps([step(session, model, r) for r in rows], task)
 

@@ -18,9 +18,10 @@ from aam_core.fusion import (
     make_fusion,
     sometimes_unknown,
 )
+from aam_core.head import HeadShape
 from aam_core.model import Encoder
 from aam_core.packing import places
-from aam_core.predictor import HeadShape, SequencePredictor
+from aam_core.predictor import SequencePredictor
 from tests import generate
 
 ARCH = Architecture(

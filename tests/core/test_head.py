@@ -13,10 +13,9 @@ from aam_core import checkpoint
 from aam_core.config import PredictConfig, TrainConfig
 from aam_core.errors import InputError
 from aam_core.fusion import OutputScaling
-from aam_core.head import ACTIVATIONS, INVERSES, TargetHead
+from aam_core.head import ACTIVATIONS, INVERSES, HeadShape, TargetHead
 from aam_core.labels import fit_labels
 from aam_core.predict import predict
-from aam_core.predictor import HeadShape
 from aam_core.train import train
 from aam_core.train_session import head_shape, set_first_guess
 from tests import generate

@@ -15,9 +15,9 @@ from sklearn.preprocessing import StandardScaler
 from aam_core import checkpoint, linear, mixture
 from aam_core.batches import BatchMaker
 from aam_core.config import PredictConfig, TrainConfig
+from aam_core.head import HeadShape
 from aam_core.linear import LinearPart, fit
 from aam_core.predict import predict
-from aam_core.predictor import HeadShape
 from aam_core.train import train
 from tests import generate
 

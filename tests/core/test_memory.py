@@ -23,6 +23,7 @@ from aam_core.config import (
 )
 from aam_core.distributed import Strategy
 from aam_core.errors import InputError
+from aam_core.head import HeadShape
 from aam_core.inputs import Inputs
 from aam_core.memory import (
     expected_bytes,
@@ -33,8 +34,9 @@ from aam_core.memory import (
 )
 from aam_core.model import KEPT_AROUND, Encoder
 from aam_core.predict import predict
-from aam_core.predictor import HeadShape, SequencePredictor
-from aam_core.pretrain import Session, pretrain
+from aam_core.predictor import SequencePredictor
+from aam_core.pretrain import pretrain
+from aam_core.pretrain_session import PretrainSession
 from aam_core.study import prepare_study
 from aam_core.train import train
 from aam_core.unifrac import BatchUniFrac
@@ -73,7 +75,7 @@ def session_of(inputs, model=None, rows=20, **options):
     torch.manual_seed(0)
     model = model or Encoder(resolve_architecture(config))
     rows = np.arange(rows)
-    return Session(config, model, inputs, rows, rows, CPU)
+    return PretrainSession(config, model, inputs, rows, rows, CPU)
 
 
 # --- model summary ---
@@ -191,11 +193,11 @@ def kept_bytes(session):
 
     batch = session.batches().dataset[0, session.training]
     torch.manual_seed(1)
-    session.encoder.train().zero_grad()
+    session.model.train().zero_grad()
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         total, _ = session.losses(batch)
     total.backward()
-    gradients = [p.grad for p in session.encoder.parameters() if p.grad is not None]
+    gradients = [p.grad for p in session.model.parameters() if p.grad is not None]
     gradient = torch.cat([g.flatten() for g in gradients])
     return sum(seen.values()), gradient
 
@@ -204,7 +206,7 @@ def test_checkpointing_changes_memory_but_no_gradient(inputs):
     session = session_of(inputs)
     kept, gradient = {}, {}
     for on in (False, True):
-        session.encoder.set_checkpointing(on)
+        session.model.set_checkpointing(on)
         kept[on], gradient[on] = kept_bytes(session)
     assert kept[True] < kept[False] / 3
     torch.testing.assert_close(gradient[True], gradient[False])
@@ -212,7 +214,7 @@ def test_checkpointing_changes_memory_but_no_gradient(inputs):
 
 def test_whole_chunks_are_computed_again_where_that_keeps_less(inputs, monkeypatch):
     session = session_of(inputs, asv_chunk_size=2, dropout=0.0)
-    session.encoder.set_checkpointing(True)
+    session.model.set_checkpointing(True)
     assert len(session.batches().dataset[0, session.training].chunks) > 10
     kept, gradient = {}, {}
     for around in (-(10**6), KEPT_AROUND, 10**6):
@@ -229,7 +231,7 @@ def test_checkpointing_is_expected_to_help(inputs):
     session = session_of(inputs)
     load = load_of(inputs.study, session.training, 8, 1024)
     by_choice = [
-        expected_bytes(session.encoder, load, session.config, on) for on in (0, 1)
+        expected_bytes(session.model, load, session.config, on) for on in (0, 1)
     ]
     assert by_choice[1] < by_choice[0]
 
@@ -251,11 +253,12 @@ def test_checkpointing_on_a_cpu_follows_what_is_expected(
     options = {name: value for name, value in options.items() if value is not None}
     session, lines = session_of(inputs, **options), []
     load = load_of(inputs.study, session.training, 8, 1024)
-    least = expected_bytes(session.encoder, load, session.config, False)
+    least = expected_bytes(session.model, load, session.config, False)
     free = least / memory.MEMORY_FRACTION * 1.01
     monkeypatch.setattr(memory, "available", lambda: int(free))
-    fit_to_memory(session, session.encoder, CPU, lines.append)
-    encoder = session.encoder
+    plan = fit_to_memory(session, lines.append)
+    encoder = session.model
+    encoder.set_checkpointing(plan.gradient_checkpointing)
     stacks = (encoder.nucleotides, encoder.sample, encoder.encoder)
     assert [s.checkpointing for s in stacks] == [on] * 3
     told = [line for line in lines if "gradient_checkpointing is on" in line]
@@ -270,11 +273,11 @@ def test_processes_of_one_machine_share_its_memory(inputs, monkeypatch):
         strategy = Strategy(CPU)
         strategy.world, strategy.beside = 2, beside
         load = load_of(inputs.study, session.training, 4, 1024)
-        free = 1.5 * expected_bytes(session.encoder, load, session.config, False)
+        free = 1.5 * expected_bytes(session.model, load, session.config, False)
         free = int(free / memory.MEMORY_FRACTION)
         monkeypatch.setattr(memory, "available", lambda free=free: free)
-        fit_to_memory(session, session.encoder, CPU, [].append, strategy=strategy)
-        found.append(session.encoder.sample.checkpointing)
+        plan = fit_to_memory(session, [].append, strategy=strategy)
+        found.append(plan.gradient_checkpointing)
     assert found == [False, True]
 
 
@@ -293,7 +296,7 @@ class Gauge:
     """A GPU on which a step takes 100 bytes per sample, 30 with checkpointing."""
 
     def __init__(self, session, size):
-        self.model, self.size, self.tried = session.encoder, size, []
+        self.model, self.size, self.tried = session.model, size, []
         losses = session.losses
 
         def counted(batch):
@@ -317,50 +320,50 @@ def decide(inputs, size, monkeypatch, **options):
     session = session_of(inputs, **options)
     gauge, lines = Gauge(session, size), []
     before = torch.get_rng_state()
-    weights = {n: t.clone() for n, t in session.encoder.state_dict().items()}
-    fit_to_memory(session, session.encoder, CPU, lines.append, gauge)
+    weights = {n: t.clone() for n, t in session.model.state_dict().items()}
+    plan = fit_to_memory(session, lines.append, gauge)
     assert torch.equal(before, torch.get_rng_state())
-    for name, tensor in session.encoder.state_dict().items():
+    for name, tensor in session.model.state_dict().items():
         assert torch.equal(tensor, weights[name])
-    assert all(p.grad is None for p in session.encoder.parameters())
-    return session, gauge, lines
+    assert all(p.grad is None for p in session.model.parameters())
+    return plan, gauge, lines
 
 
 def test_checkpointing_on_a_gpu_follows_the_memory(inputs, monkeypatch):
-    session, _, lines = decide(inputs, 1000, monkeypatch)  # 800 bytes of 800
-    assert not session.encoder.sample.checkpointing
+    plan, _, lines = decide(inputs, 1000, monkeypatch)  # 800 bytes of 800
+    assert not plan.gradient_checkpointing
     assert lines == []
-    session, _, lines = decide(inputs, 999, monkeypatch)
-    assert session.encoder.sample.checkpointing
+    plan, _, lines = decide(inputs, 999, monkeypatch)
+    assert plan.gradient_checkpointing
     assert "gradient_checkpointing is on" in lines[0]
 
 
 @pytest.mark.behaviour("gradient_checkpointing")
 def test_checkpointing_on_a_gpu_can_be_overridden(inputs, monkeypatch):
-    session, gauge, _ = decide(inputs, 1, monkeypatch, gradient_checkpointing=False)
-    assert not session.encoder.sample.checkpointing
+    plan, gauge, _ = decide(inputs, 1, monkeypatch, gradient_checkpointing=False)
+    assert not plan.gradient_checkpointing
     assert gauge.tried == []
 
 
 @pytest.mark.behaviour("auto_batch_size", "max_memory_fraction")
 def test_auto_batch_size_takes_the_largest_that_fits(inputs, monkeypatch):
     options = {"auto_batch_size": True, "batch_size": 2}
-    session, gauge, lines = decide(inputs, 1500, monkeypatch, **options)
-    assert session.config.batch_size == 8  # 800 of 1200 bytes; 16 would take 1600
+    plan, gauge, lines = decide(inputs, 1500, monkeypatch, **options)
+    assert plan.batch_size == 8  # 800 of 1200 bytes; 16 would take 1600
     assert gauge.tried == [2, 2, 4, 8, 16]
     assert "8 samples" in lines[-1]
     options["max_memory_fraction"] = 0.5
-    session, _, _ = decide(inputs, 1500, monkeypatch, **options)
-    assert session.config.batch_size == 4
+    plan, _, _ = decide(inputs, 1500, monkeypatch, **options)
+    assert plan.batch_size == 4
 
 
 def test_auto_batch_size_has_ends(inputs, monkeypatch):
     options = {"auto_batch_size": True, "batch_size": 8}
-    session, _, _ = decide(inputs, 10**6, monkeypatch, **options)
-    assert session.config.batch_size == 20  # all training samples
+    plan, _, _ = decide(inputs, 10**6, monkeypatch, **options)
+    assert plan.batch_size == 20  # all training samples
     options["target_effective_batch_size"] = 12
-    session, _, _ = decide(inputs, 10**6, monkeypatch, **options)
-    assert session.config.batch_size == 12
+    plan, _, _ = decide(inputs, 10**6, monkeypatch, **options)
+    assert plan.batch_size == 12
     with pytest.raises(InputError, match="Not even batch_size 8 fits"):
         decide(inputs, 100, monkeypatch, **options)
 
@@ -370,9 +373,9 @@ def test_running_out_of_memory_is_an_answer(inputs, monkeypatch):
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(Gauge, "peak", lambda self: 0)
-    monkeypatch.setattr(Session, "losses", lambda self, batch: full(batch))
-    session, _, lines = decide(inputs, 10**6, monkeypatch)
-    assert session.encoder.sample.checkpointing
+    monkeypatch.setattr(PretrainSession, "losses", lambda self, batch: full(batch))
+    plan, _, lines = decide(inputs, 10**6, monkeypatch)
+    assert plan.gradient_checkpointing
     assert "does not fit" in lines[0]
 
 

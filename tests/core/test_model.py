@@ -6,9 +6,10 @@ import torch
 from aam_core.attention import attend_packed
 from aam_core.batches import BatchMaker, Masking
 from aam_core.config import Architecture, InputOptions
+from aam_core.head import HeadShape
 from aam_core.model import Encoder, Transformer
 from aam_core.packing import Packing, places
-from aam_core.predictor import HeadShape, SequencePredictor
+from aam_core.predictor import SequencePredictor
 from aam_core.study import prepare_study
 from tests import generate
 

@@ -18,7 +18,8 @@ from aam_core import checkpoint, memory
 from aam_core.config import PretrainConfig, TrainConfig
 from aam_core.errors import InputError
 from aam_core.loop import Objective, fit
-from aam_core.pretrain import Session, pretrain
+from aam_core.pretrain import pretrain
+from aam_core.pretrain_session import PretrainSession
 from aam_core.resume import StateKeeper, StopRequest, read_state
 from aam_core.train import train
 from aam_core.train_session import TrainSession
@@ -86,7 +87,9 @@ def interrupt(killed_in, monkeypatch):
     """Kills a run in the validation of epoch 3; its state is in folder/last."""
 
     def run(made, config, folder, **options):
-        killed_in(TrainSession if isinstance(config, TrainConfig) else Session, 3)
+        killed_in(
+            TrainSession if isinstance(config, TrainConfig) else PretrainSession, 3
+        )
         with pytest.raises(Killed):
             start(made, config, folder / "model", state=folder / "last", **options)
         monkeypatch.undo()
@@ -489,7 +492,7 @@ def test_overwrite_keeps_both_runs_when_it_is_interrupted(
     given += ["--output-dir", tmp_path / "run"]
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "aam.log").write_text("earlier")
-    killed_in(Session, 2)
+    killed_in(PretrainSession, 2)
     done = aam("pretrain", *given, "--overwrite")
     assert isinstance(done.exception, Killed)
     monkeypatch.undo()

@@ -21,7 +21,7 @@ from qiime2.plugins import aam
 
 from aam_core.checkpoint import CONFIG, HISTORY, STATE, WEIGHTS
 from aam_core.cli import main
-from aam_core.pretrain import Session
+from aam_core.pretrain_session import PretrainSession
 from aam_core.resume import read_state
 from aam_core.train_session import TrainSession
 from q2_aam._formats import AAMEncoderDirectoryFormat
@@ -67,7 +67,7 @@ def sigterm_in_epoch(number, session):
 
 @pytest.fixture(scope="module")
 def stopped(table, tree):
-    with sigterm_in_epoch(2, Session).context():
+    with sigterm_in_epoch(2, PretrainSession).context():
         return aam.actions.pretrain(table, phylogeny=tree, **RUN).encoder
 
 
