@@ -53,6 +53,6 @@ $(STAMP): setup.py environment.yml scripts/setup.sh scripts/common.sh
 	@touch $@
 
 # q2cli keeps a copy of what the plugins declare: renew it when ours changes.
-$(PLUGIN): $(STAMP) $(wildcard q2_aam/*.py) $(wildcard aam_core/config*.py) aam_core/options.py
+$(PLUGIN): $(STAMP) $(wildcard q2_aam/*.py) $(wildcard aam_core/config/*.py)
 	qiime dev refresh-cache
 	@touch $@

@@ -20,7 +20,7 @@ setup(
     author="The q2-aam development team",
     license="BSD-3-Clause",
     packages=find_packages(include=["aam_core*", "q2_aam*"]),
-    package_data={"q2_aam": ["citations.bib", "assets/**/*"]},
+    package_data={"q2_aam": ["citations.bib"]},
     python_requires=">=3.11",
     # QIIME 2 itself comes with conda or apt: there is no complete one for pip. h5py
     # comes with biom-format.
@@ -44,7 +44,7 @@ setup(
         "dev": ["pytest>=8", "ruff==0.17.6", "tensorboard>=2.16"],
     },
     entry_points={
-        "console_scripts": ["aam=aam_core.cli:main"],
+        "console_scripts": ["aam=aam_core.cli.main:main"],
         "qiime2.plugins": ["aam=q2_aam.plugin_setup:plugin"],
     },
     zip_safe=False,

@@ -10,9 +10,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 #: Names that are offered here, and the module that has them.
 _OFFERED = {
-    "CategoricalColumnConfig": "aam_core.categories",
-    "CategoricalEncoder": "aam_core.categories",
-    "CategoricalSchema": "aam_core.categories",
+    "CategoricalColumnConfig": "aam_core.data.categories",
+    "CategoricalEncoder": "aam_core.data.categories",
+    "CategoricalSchema": "aam_core.data.categories",
 }
 
 __version__ = "0.1.0"

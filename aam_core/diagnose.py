@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from aam_core.attention import BACKENDS, reason_of
+from aam_core.nn.attention import BACKENDS, reason_of
 
 KERNELS = BACKENDS | {"cudnn": SDPBackend.CUDNN_ATTENTION}
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -101,7 +101,7 @@ def share_of(share: int | None, sizes: dict[str, Any], patch: int) -> int:
 def step(path, patch, share, repeats, full, bf16, **sizes) -> None:
     """A step of pre-training: time, memory, distinct ASVs, share of the peak."""
     sizes["samples"] = sizes["batch"]
-    from aam_core.resident import available
+    from aam_core.runtime.process_memory import available
 
     rows, notes, details = [], [], {}
     if full is None:
@@ -311,7 +311,11 @@ def startup(path, repeats) -> None:
     commands = {
         "python -c pass": [python, "-c", "pass"],
         "import torch": [python, "-c", "import torch"],
-        "import aam_core.pretrain": [python, "-c", "import aam_core.pretrain"],
+        "import aam_core.commands.pretrain": [
+            python,
+            "-c",
+            "import aam_core.commands.pretrain",
+        ],
         "python -m aam_core --help": [python, "-m", "aam_core", "--help"],
     }
     qiime = Path(python).with_name("qiime")

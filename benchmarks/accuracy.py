@@ -20,7 +20,7 @@ import pandas as pd
 import qiime2
 from sklearn.metrics import mean_absolute_error, r2_score
 
-from aam_core.metadata import read_metadata
+from aam_core.data.metadata import read_metadata
 from benchmarks.studies import folds
 
 

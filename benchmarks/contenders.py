@@ -17,30 +17,26 @@ from torch.utils.flop_counter import (
     sdpa_flop_count,
 )
 
-from aam_core.batches import Batch, BatchMaker, Masking, chunks_of
+from aam_core.commands.predict import predict
+from aam_core.commands.train import train
 from aam_core.config import (
     PredictConfig,
     PretrainConfig,
     TrainConfig,
     resolve_architecture,
 )
-from aam_core.device import autocast, choose_device
-from aam_core.head import HeadShape
-from aam_core.inputs import Inputs, Sources, prepare_inputs, split_rows
-from aam_core.labels import fit_labels
-from aam_core.loop import Stepper, make_optimizer
-from aam_core.losses import (
-    self_supervised_losses,
-    target_loss,
-    weighted_total,
-)
-from aam_core.model import Encoder
-from aam_core.predict import predict
-from aam_core.predictor import SequencePredictor
-from aam_core.pretrain_session import PretrainSession
-from aam_core.targets import read_target
-from aam_core.train import train
-from aam_core.train_session import TrainSession, head_shape
+from aam_core.data.batches import Batch, BatchMaker, Masking, chunks_of
+from aam_core.data.inputs import Inputs, Sources, prepare_inputs, split_rows
+from aam_core.data.labels import fit_labels
+from aam_core.data.targets import read_target
+from aam_core.nn.encoder import Encoder
+from aam_core.nn.head import HeadShape
+from aam_core.nn.losses import self_supervised_losses, target_loss, weighted_total
+from aam_core.nn.predictor import SequencePredictor
+from aam_core.runtime.device import autocast, choose_device
+from aam_core.training.loop import Stepper, make_optimizer
+from aam_core.training.pretrain_session import PretrainSession
+from aam_core.training.train_session import TrainSession, head_shape
 from benchmarks import synthetic
 from benchmarks.reference import (
     PlainEncoder,

@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from aam_core.batches import BatchMaker, Masking, RowBatches
-from aam_core.cli import write_table
+from aam_core.cli.main import write_table
+from aam_core.commands.predict import predict
 from aam_core.config import PredictConfig, PretrainConfig
-from aam_core.inputs import Sources, prepare_inputs
-from aam_core.phylogeny import Phylogeny
-from aam_core.predict import predict
-from aam_core.resident import peak_resident
-from aam_core.sequences import read_fasta
-from aam_core.table import FeatureTable
-from aam_core.unifrac import BatchUniFrac
+from aam_core.data.batches import BatchMaker, Masking, RowBatches
+from aam_core.data.inputs import Sources, prepare_inputs
+from aam_core.data.phylogeny import Phylogeny
+from aam_core.data.sequences import read_fasta
+from aam_core.data.table import FeatureTable
+from aam_core.data.unifrac import BatchUniFrac
+from aam_core.runtime.process_memory import peak_resident
 from benchmarks.contenders import Sizes, silent, small_model
 
 

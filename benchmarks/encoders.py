@@ -28,24 +28,24 @@ from sklearn.linear_model import RidgeClassifierCV, RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from aam_core.batches import BatchMaker
-from aam_core.checkpoint import read_config, read_history
+from aam_core.commands.predict import predict
+from aam_core.commands.pretrain import pretrain
+from aam_core.commands.train import train
 from aam_core.config import (
     PredictConfig,
     PretrainConfig,
     TrainConfig,
     resolve_architecture,
 )
-from aam_core.inference import collect, encode_table
-from aam_core.inputs import Sources, prepare_inputs
-from aam_core.loading import load_encoder
+from aam_core.data.batches import BatchMaker
+from aam_core.data.inputs import Sources, prepare_inputs
+from aam_core.data.study import prepare_study
+from aam_core.inference.encode import collect, encode_table
+from aam_core.io.load import load_encoder
+from aam_core.io.model_folder import read_config, read_history
 from aam_core.metrics import classification_metrics, regression_metrics
-from aam_core.model import Encoder
-from aam_core.predict import predict
-from aam_core.pretrain import pretrain
-from aam_core.pretrain_session import PretrainSession
-from aam_core.study import prepare_study
-from aam_core.train import train
+from aam_core.nn.encoder import Encoder
+from aam_core.training.pretrain_session import PretrainSession
 from benchmarks.contenders import silent
 from benchmarks.measure import tell
 from benchmarks.studies import Data, folds, read

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from aam_core.attention import SHORT
-from aam_core.batches import Chunk
 from aam_core.config import PRESETS, Architecture, PretrainConfig, resolve_architecture
-from aam_core.model import MLP_RATIO, AbundanceEmbedding, NucleotideEncoder, Transformer
-from aam_core.sequences import VOCABULARY_SIZE
+from aam_core.data.batches import Chunk
+from aam_core.data.sequences import VOCABULARY_SIZE
+from aam_core.nn.attention import SHORT
+from aam_core.nn.encoder import AbundanceEmbedding, NucleotideEncoder
+from aam_core.nn.transformer import MLP_RATIO, Transformer
 from benchmarks.contenders import counted
 
 MLP = 2 * MLP_RATIO  #: its two products, each as wide as D × MLP_RATIO

@@ -18,7 +18,7 @@ from typing import Any
 
 import pandas as pd
 
-from aam_core.resident import peak_resident
+from aam_core.runtime.process_memory import peak_resident
 
 RESULTS = Path(__file__).parent / "results"
 #: Seconds of a first run that counts, and is followed by one more at most; a shorter

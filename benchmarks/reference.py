@@ -19,18 +19,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from aam_core.batches import Batch
-from aam_core.losses import pairwise_distances
-from aam_core.model import (
-    NUCLEOTIDES,
-    AttentionPooling,
-    Block,
-    Encoder,
-    NucleotideEncoder,
-    Transformer,
-)
-from aam_core.predictor import SequencePredictor
-from aam_core.sequences import PAD
+from aam_core.data.batches import Batch
+from aam_core.data.sequences import PAD
+from aam_core.nn.encoder import NUCLEOTIDES, Encoder, NucleotideEncoder
+from aam_core.nn.losses import pairwise_distances
+from aam_core.nn.predictor import SequencePredictor
+from aam_core.nn.transformer import AttentionPooling, Block, Transformer
 
 IGNORED = -100  #: truth of a nucleotide that is not hidden
 
@@ -179,7 +173,7 @@ class PlainNucleotides(nn.Module):
 
 
 class PlainEncoder(nn.Module):
-    """The encoder of `aam_core.model`, computed plainly."""
+    """The encoder of `aam_core.nn.encoder`, computed plainly."""
 
     def __init__(self, ours: Encoder) -> None:
         super().__init__()
@@ -212,7 +206,7 @@ class PlainEncoder(nn.Module):
 
 
 class PlainPredictor(nn.Module):
-    """The predictor of `aam_core.predictor` (without covariates), computed plainly."""
+    """The predictor of `aam_core.nn` (without covariates), computed plainly."""
 
     def __init__(self, ours: SequencePredictor) -> None:
         super().__init__()

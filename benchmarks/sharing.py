@@ -13,7 +13,7 @@ import click
 import numpy as np
 from scipy import sparse
 
-from aam_core.table import FeatureTable
+from aam_core.data.table import FeatureTable
 from benchmarks.measure import tell
 
 LARGER = (1, 2, 4)  #: times the batch

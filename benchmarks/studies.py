@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import GroupKFold, KFold
 
-from aam_core.metadata import read_metadata
-from aam_core.phylogeny import Phylogeny
-from aam_core.sequences import read_fasta
-from aam_core.table import FeatureTable
+from aam_core.data.metadata import read_metadata
+from aam_core.data.phylogeny import Phylogeny
+from aam_core.data.sequences import read_fasta
+from aam_core.data.table import FeatureTable
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from aam_core.phylogeny import Phylogeny
-from aam_core.table import FeatureTable
+from aam_core.data.phylogeny import Phylogeny
+from aam_core.data.table import FeatureTable
 
 LETTERS = np.frombuffer(b"ACGT", dtype=np.uint8)
 BRANCH_LENGTH = 0.02  #: mean substitutions per site of a branch

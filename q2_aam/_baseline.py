@@ -6,10 +6,10 @@ import biom
 import pandas as pd
 import qiime2
 
-from aam_core.checkpoint import read_config
 from aam_core.config import ForestConfig
+from aam_core.config.option import option_specs
 from aam_core.errors import InputError
-from aam_core.options import option_specs
+from aam_core.io.model_folder import read_config
 from q2_aam._formats import AAMModelDirectoryFormat
 from q2_aam._inputs import as_details, as_predictions, frame, report, table_inputs
 from q2_aam._signature import takes_options
@@ -35,7 +35,7 @@ def rf_baseline(
         training = trained["split"]["training"]
     config = ForestConfig(**options)
 
-    from aam_core.baseline import rf_baseline as run
+    from aam_core.commands.rf_baseline import rf_baseline as run
 
     result = run(
         config,

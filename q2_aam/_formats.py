@@ -1,6 +1,6 @@
 """Formats: the engine's directory layout, and the details of a regression.
 
-What the files of a model must hold is `aam_core.checkpoint`'s to say; its
+What the files of a model must hold is `aam_core.io.model_folder`'s to say; its
 `InputError` becomes the `ValidationError` of QIIME 2 here.
 """
 
@@ -65,7 +65,7 @@ class AAMConfigFormat(TextFileFormat):
     """`config.json`: what a model is, and how it came to be."""
 
     def _validate_(self, level: str) -> None:
-        from aam_core.checkpoint import CONFIG, check_config
+        from aam_core.io.model_folder import CONFIG, check_config
 
         with self.open() as handle:
             try:
@@ -80,7 +80,7 @@ class SafetensorsFormat(BinaryFileFormat):
     """`model.safetensors`: weights, without any code."""
 
     def _validate_(self, level: str) -> None:
-        from aam_core.checkpoint import read_header
+        from aam_core.io.model_folder import read_header
 
         with _as_validation():
             read_header(self.path)
@@ -98,14 +98,14 @@ class AAMTrainingStateFormat(BinaryFileFormat):
     """`state.pt`: what a run that was stopped needs to go on. No code in it is run."""
 
     def _validate_(self, level: str) -> None:
-        from aam_core.checkpoint import check_state
+        from aam_core.io.model_folder import check_state
 
         with _as_validation():
             check_state(str(self.path), level)
 
 
 class _LayoutFormat(DirectoryFormat):
-    """What `aam_core.checkpoint.save` writes, and the state of a run that goes on."""
+    """What `model_folder.save` writes, and the state of a run that was stopped."""
 
     kind = ""
     config = File("config.json", format=AAMConfigFormat)
@@ -114,7 +114,7 @@ class _LayoutFormat(DirectoryFormat):
     training_state = File("state.pt", format=AAMTrainingStateFormat, optional=True)
 
     def _validate_(self, level: str) -> None:
-        from aam_core.checkpoint import check_entries, check_layout, read_config
+        from aam_core.io.model_folder import check_entries, check_layout, read_config
 
         with _as_validation():
             check_entries(str(self))

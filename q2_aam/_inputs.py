@@ -14,8 +14,8 @@ from q2_types.feature_data import DNAFASTAFormat
 from q2_types.tree import NewickFormat
 from qiime2.plugin.model import DirectoryFormat
 
-from aam_core.checkpoint import STATE, check_entries, read_config
 from aam_core.errors import InputError
+from aam_core.io.model_folder import STATE, check_entries, read_config
 
 
 def report(message: str) -> None:
@@ -25,8 +25,8 @@ def report(message: str) -> None:
 
 def table_inputs(table: biom.Table, sequences: DNAFASTAFormat | None) -> dict[str, Any]:
     """The feature table and its sequences, as every engine function takes them."""
-    from aam_core.sequences import read_fasta
-    from aam_core.table import FeatureTable
+    from aam_core.data.sequences import read_fasta
+    from aam_core.data.table import FeatureTable
 
     return {
         "table": FeatureTable.from_biom(table),
@@ -40,7 +40,7 @@ def distance_inputs(
     """Where distances between samples come from."""
     inputs: dict[str, Any] = {"phylogeny": None, "distances": None}
     if phylogeny is not None:
-        from aam_core.phylogeny import Phylogeny
+        from aam_core.data.phylogeny import Phylogeny
 
         inputs["phylogeny"] = Phylogeny.read(str(phylogeny))
     if distance_matrix is not None:

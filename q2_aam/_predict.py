@@ -29,7 +29,7 @@ def predict(
     """Predict sample metadata with a trained model."""
     config = PredictConfig(**options)
 
-    from aam_core.predict import predict as run
+    from aam_core.commands.predict import predict as run
 
     result = run(
         config,

@@ -34,7 +34,7 @@ def pretrain(
     """Learn an encoder from unlabelled samples."""
     config = PretrainConfig(**options)
 
-    from aam_core.pretrain import pretrain as run
+    from aam_core.commands.pretrain import pretrain as run
 
     learned = AAMEncoderDirectoryFormat()
     run(

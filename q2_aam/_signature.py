@@ -10,7 +10,7 @@ from typing import Any
 
 from qiime2.plugin import Bool, Choices, Float, Int, List, Range, Str
 
-from aam_core.options import Options, OptionSpec, option_specs
+from aam_core.config.option import Options, OptionSpec, option_specs
 
 _TYPES = {bool: Bool, int: Int, float: Float, str: Str}
 

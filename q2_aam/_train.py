@@ -36,7 +36,7 @@ def train(
     """Learn to predict sample metadata."""
     config = TrainConfig(**options)
 
-    from aam_core.train import train as run
+    from aam_core.commands.train import train as run
 
     model = AAMModelDirectoryFormat()
     predictions = run(

@@ -20,7 +20,7 @@ def validate_classification(data: AAMModelDirectoryFormat, level: str) -> None:
 
 
 def _check_task(model: AAMModelDirectoryFormat, task: str) -> None:
-    from aam_core.checkpoint import read_config
+    from aam_core.io.model_folder import read_config
 
     found = read_config(str(model))["task"]
     if found != task:

@@ -8,9 +8,9 @@ import skbio
 from scipy import sparse
 
 from aam_core.config import InputOptions
-from aam_core.phylogeny import Phylogeny
-from aam_core.study import Study, prepare_study
-from aam_core.table import FeatureTable
+from aam_core.data.phylogeny import Phylogeny
+from aam_core.data.study import Study, prepare_study
+from aam_core.data.table import FeatureTable
 
 #: Options of a model that is trained in a second.
 SIZES = {

@@ -1,11 +1,11 @@
 """Tiny runs of the commands, for tests of what an option changes in them."""
 
-from aam_core import checkpoint
-from aam_core.baseline import rf_baseline
+from aam_core.commands.predict import predict
+from aam_core.commands.pretrain import pretrain
+from aam_core.commands.rf_baseline import rf_baseline
+from aam_core.commands.train import train
 from aam_core.config import ForestConfig, PredictConfig, PretrainConfig, TrainConfig
-from aam_core.predict import predict
-from aam_core.pretrain import pretrain
-from aam_core.train import train
+from aam_core.io import model_folder
 from tests import generate
 
 SMALL = generate.SIZES | {
@@ -50,7 +50,7 @@ def forest(made, **options):
 
 def shapes(path):
     """The shapes of an encoder's tensors, whether in a predictor or alone."""
-    found = checkpoint.read_config(path)["tensors"]
+    found = model_folder.read_config(path)["tensors"]
     return {name.removeprefix("base."): tuple(s) for name, s in found.items()}
 
 

@@ -11,14 +11,14 @@ import numpy as np
 import torch
 
 from aam_core.config import PretrainConfig, resolve_architecture
-from aam_core.inputs import Inputs
-from aam_core.loop import make_optimizer
-from aam_core.memory import expected_bytes, load_of
-from aam_core.model import Encoder
-from aam_core.pretrain_session import PretrainSession
-from aam_core.resident import peak_resident
-from aam_core.study import prepare_study
-from aam_core.unifrac import BatchUniFrac
+from aam_core.data.inputs import Inputs
+from aam_core.data.study import prepare_study
+from aam_core.data.unifrac import BatchUniFrac
+from aam_core.nn.encoder import Encoder
+from aam_core.runtime.process_memory import peak_resident
+from aam_core.training.loop import make_optimizer
+from aam_core.training.memory import expected_bytes, load_of
+from aam_core.training.pretrain_session import PretrainSession
 from tests import generate
 
 CPU = torch.device("cpu")

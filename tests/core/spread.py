@@ -13,21 +13,21 @@ import torch
 import torch.distributed as dist
 from torch.distributed.tensor import DTensor
 
-from aam_core import fusion
 from aam_core.config import PretrainConfig, TrainConfig, resolve_architecture
-from aam_core.distributed import Strategy, whole
+from aam_core.data.inputs import Sources, prepare_inputs
+from aam_core.data.labels import fit_labels
+from aam_core.data.targets import read_target
+from aam_core.distributed.launch import rank
+from aam_core.distributed.processes import Processes
+from aam_core.distributed.strategy import Strategy, whole
 from aam_core.errors import InputError
-from aam_core.inputs import Sources, prepare_inputs
-from aam_core.labels import fit_labels
-from aam_core.launch import rank
-from aam_core.loop import fit
-from aam_core.model import Encoder, NucleotideEncoder
-from aam_core.predictor import SequencePredictor
-from aam_core.pretrain_session import PretrainSession
-from aam_core.processes import Processes
-from aam_core.resume import StateKeeper
-from aam_core.targets import read_target
-from aam_core.train_session import TrainSession, head_shape
+from aam_core.nn import fusion
+from aam_core.nn.encoder import Encoder, NucleotideEncoder
+from aam_core.nn.predictor import SequencePredictor
+from aam_core.training.loop import fit
+from aam_core.training.pretrain_session import PretrainSession
+from aam_core.training.resume import StateKeeper
+from aam_core.training.train_session import TrainSession, head_shape
 from tests import generate
 
 CPU = torch.device("cpu")

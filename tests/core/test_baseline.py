@@ -4,10 +4,10 @@ import pandas as pd
 import pytest
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
-from aam_core.baseline import rf_baseline
+from aam_core.commands.rf_baseline import rf_baseline
 from aam_core.config import ForestConfig
+from aam_core.data.table import FeatureTable
 from aam_core.errors import InputError
-from aam_core.table import FeatureTable
 
 SAMPLES, FEATURES = 40, 12
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from aam_core.batches import (
+from aam_core.data.batches import (
     SPAN,
     BatchMaker,
     Masking,
@@ -14,7 +14,7 @@ from aam_core.batches import (
     loader,
     mask_nucleotides,
 )
-from aam_core.sequences import MASK, PAD, UNKNOWN
+from aam_core.data.sequences import MASK, PAD, UNKNOWN
 from tests import generate
 
 CPU = torch.device("cpu")

@@ -11,12 +11,12 @@ from skbio.diversity.alpha import faith_pd
 from skbio.diversity.beta import weighted_unifrac
 from sklearn.model_selection import train_test_split
 
-import aam_core.pretrain
-import aam_core.train
-from aam_core import checkpoint
-from aam_core.model import Encoder
-from aam_core.sequences import MASK
-from aam_core.table import FeatureTable
+import aam_core.commands.pretrain
+import aam_core.commands.train
+from aam_core.data.sequences import MASK
+from aam_core.data.table import FeatureTable
+from aam_core.io import model_folder
+from aam_core.nn.encoder import Encoder
 from tests import generate
 from tests.runs import forest, go, silent
 
@@ -103,7 +103,7 @@ def test_reads_of_a_sample(made, batches, tmp_path, command, depth):
     counts[3] = (counts[3] > 0).astype(np.int64)  # fewer than 200 reads
     table = dataclasses.replace(made.table, counts=counts)
     go(command, made, tmp_path / "m", {"table": table}, rarefy_depth=depth)
-    split = checkpoint.read_config(tmp_path / "m")["split"]
+    split = model_folder.read_config(tmp_path / "m")["split"]
     assert ("s03" in split["training"] + split["validation"]) == (depth == 0)
     reads = reads_of(dataclasses.replace(made, table=table))
     reads = reads if depth == 0 else reads.drop("s03")
@@ -120,7 +120,7 @@ def test_reads_of_a_sample(made, batches, tmp_path, command, depth):
 
 
 def weights(path):
-    return (path / checkpoint.WEIGHTS).read_bytes()
+    return (path / model_folder.WEIGHTS).read_bytes()
 
 
 @pytest.mark.behaviour("missing_features")
@@ -176,7 +176,7 @@ def test_the_split_is_that_of_scikit_learn(made, tmp_path, command, share, seed)
         validation = forest(made, **options).validation
     else:
         go(command, made, tmp_path / "m", **options)
-        validation = checkpoint.read_config(tmp_path / "m")["split"]["validation"]
+        validation = model_folder.read_config(tmp_path / "m")["split"]["validation"]
     kept = math.ceil(share * 32)
     _, expected = train_test_split(
         sorted(made.table.sample_ids), test_size=kept, random_state=seed
@@ -189,7 +189,7 @@ def test_the_split_is_that_of_scikit_learn(made, tmp_path, command, share, seed)
 @trained
 def test_the_seed_sets_order_and_weights(made, batches, tmp_path, monkeypatch, command):
     sides = np.arange(24), np.arange(24, 32)  # whatever the seed
-    for module in (aam_core.pretrain, aam_core.train):
+    for module in (aam_core.commands.pretrain, aam_core.commands.train):
         monkeypatch.setattr(module, "split_rows", lambda *args, **options: sides)
     first, found = [], []
     plain = Encoder.__init__
@@ -241,7 +241,7 @@ def test_groups_are_on_one_side(made, tmp_path, command):
         split = {"training": found.training, "validation": found.validation}
     else:
         go(command, made, tmp_path / "m", **options)
-        split = checkpoint.read_config(tmp_path / "m")["split"]
+        split = model_folder.read_config(tmp_path / "m")["split"]
     training, validation = (
         set(made.metadata.loc[split[side], "subject"])
         for side in ("training", "validation")
@@ -263,7 +263,7 @@ def test_distances_are_those_of_scikit_bio(made, batches, tmp_path, command, met
     tree = made.tree.shear(names)
     scale = 1.0
     if metric == "faith_pd":
-        split = checkpoint.read_config(path)["split"]
+        split = model_folder.read_config(path)["split"]
         values = reads.apply(lambda row: faith_pd(row.to_numpy(), names, tree), axis=1)
         scale = values[split["training"]].max()
     for batch in of_training(batches):
@@ -292,7 +292,7 @@ def test_hidden_nucleotides(made, batches, tmp_path, command, strategy):
     batches.clear()
     for off in ({"nuc_mask_ratio": 0}, {"nuc_penalty": 0}):
         path = go(command, made, tmp_path / next(iter(off)), **off)
-        assert "train_nuc_loss" not in checkpoint.read_history(path)
+        assert "train_nuc_loss" not in model_folder.read_history(path)
     assert not any((b.tokens_UL == MASK).any() for b in of_training(batches))
 
 
@@ -308,7 +308,7 @@ def test_hidden_abundances(made, batches, tmp_path, command):
         for batch in of_training(batches)
     ]
     assert 0.05 < np.mean(shares) < 0.3
-    assert (checkpoint.read_history(path)["train_count_loss"] > 0).all()
+    assert (model_folder.read_history(path)["train_count_loss"] > 0).all()
 
 
 @pytest.mark.behaviour("penalty", "nuc_penalty", "count_penalty", "target_penalty")
@@ -320,7 +320,7 @@ def test_the_total_is_the_weighted_sum(made, tmp_path, command):
         options |= {"target_penalty": 11.0}
         weight |= {"target_loss": 11.0}
     path = go(command, made, tmp_path / "m", **options, count_prediction=True)
-    row = checkpoint.read_history(path).iloc[0]
+    row = model_folder.read_history(path).iloc[0]
     expected = sum(w * row[f"train_{name}"] for name, w in weight.items())
     assert row["train_total_loss"] == pytest.approx(expected, rel=1e-5)
     if command == "pretrain":

@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from aam_core import attention, checkpoint, device, model
-from aam_core.batches import BatchMaker
 from aam_core.config import PredictConfig, PretrainConfig, TrainConfig
-from aam_core.device import choose_device
-from aam_core.dropout import DropoutAdd
+from aam_core.data.batches import BatchMaker
 from aam_core.errors import InputError
-from aam_core.model import Block, Encoder, NucleotideEncoder
+from aam_core.io import model_folder
+from aam_core.nn import attention, compilation, transformer
+from aam_core.nn.dropout import DropoutAdd
+from aam_core.nn.encoder import Encoder, NucleotideEncoder
+from aam_core.nn.transformer import Block
+from aam_core.runtime.device import choose_device
 from tests import generate
 from tests.runs import go, layers, shapes
 
@@ -163,16 +165,16 @@ def test_peaks_are_told(made, saved, tmp_path, command):
     phase = "prediction" if command == "predict" else "validation"
     assert told[0].rstrip(".").endswith(phase)
     if command != "predict":
-        assert checkpoint.read_config(path)["memory"]["peak_bytes"]["training"] > 1e7
+        assert model_folder.read_config(path)["memory"]["peak_bytes"]["training"] > 1e7
 
 
 @pytest.mark.behaviour("gradient_checkpointing")
 @trained
 def test_layers_are_computed_again(monkeypatch, start, command):
     calls = []
-    plain = model.checkpoint
+    plain = transformer.checkpoint
     monkeypatch.setattr(
-        model, "checkpoint", lambda *a, **o: calls.append(a[0]) or plain(*a, **o)
+        transformer, "checkpoint", lambda *a, **o: calls.append(a[0]) or plain(*a, **o)
     )
     start(command, name="plain")
     assert calls == []
@@ -183,7 +185,7 @@ def test_layers_are_computed_again(monkeypatch, start, command):
 @pytest.mark.behaviour("compile_model")
 @trained
 def test_every_layer_is_compiled(monkeypatch, start, command):
-    monkeypatch.setattr(device, "compiler", lambda: "g++")
+    monkeypatch.setattr(compilation, "compiler", lambda: "g++")
     seen = []
     monkeypatch.setattr(Block, "compile", lambda self, **options: seen.append(self))
     start(command, name="plain")

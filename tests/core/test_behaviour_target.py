@@ -7,9 +7,10 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional as F
 
-from aam_core import checkpoint, train_session
-from aam_core.fusion import CrossAttention
-from aam_core.head import TargetHead
+from aam_core.io import model_folder
+from aam_core.nn.fusion import CrossAttention
+from aam_core.nn.head import TargetHead
+from aam_core.training import train_session
 from tests import generate
 from tests.runs import go, layers, shapes
 
@@ -44,7 +45,7 @@ def targets(monkeypatch):
 
 
 def training_of(path):
-    return checkpoint.read_config(path)["split"]["training"]
+    return model_folder.read_config(path)["split"]["training"]
 
 
 REFERENCES = {
@@ -79,7 +80,7 @@ def test_categories_are_scaled_on_their_own(made, start, targets):
 def test_a_category_that_training_did_not_see_takes_the_scale_of_all(made, tmp_path):
     options = {"target_transform": "zscore-category", "normalize_by": "site"}
     path = go("train", made, tmp_path / "m", **options)
-    split = checkpoint.read_config(path)["split"]
+    split = model_folder.read_config(path)["split"]
     known = made.metadata.loc[split["training"]]
     by_site = known.groupby("site")["value"].agg(["mean", lambda x: x.std(ddof=0)])
     own_mean, own_scale = by_site.loc[made.metadata["site"]].to_numpy().T
@@ -97,12 +98,12 @@ def test_a_category_that_training_did_not_see_takes_the_scale_of_all(made, tmp_p
 def test_training_says_which_categories_take_the_scale_of_all(made, tmp_path):
     options = {"target_transform": "zscore-category", "normalize_by": "site"}
     path = go("train", made, tmp_path / "a", **options)
-    lone = checkpoint.read_config(path)["split"]["validation"][0]
+    lone = model_folder.read_config(path)["split"]["validation"][0]
     metadata, said = made.metadata.copy(), []
     metadata.loc[lone, "site"] = "moon"
     given = {"metadata": metadata, "report": said.append}
     path = go("train", made, tmp_path / "b", given, **options)
-    scaler = checkpoint.read_config(path)["target"]["scaler"]
+    scaler = model_folder.read_config(path)["target"]["scaler"]
     assert "moon" not in scaler["categories"]
     assert sum("'moon'" in line and "scale of all" in line for line in said) == 1
 
@@ -141,7 +142,7 @@ def test_the_scale_is_learned(start):
     assert found["head.hidden.0.weight"] == (9, 16)
     assert found["head.hidden.3.weight"] == (5, 9)
     assert found["head.weight"] == (1, 5)
-    assert load_file(path / checkpoint.WEIGHTS)["head.scale"] != 1
+    assert load_file(path / model_folder.WEIGHTS)["head.scale"] != 1
     plain = shapes(start(name="plain"))
     assert not any(name.startswith(("head.scale", "head.hidden")) for name in plain)
     assert plain["head.weight"] == (1, 16)
@@ -259,7 +260,7 @@ def test_weights_follow_the_named_column(made, monkeypatch, start):
     options = {"categorical_columns": "site,kind", "target_transform": "none"}
     options |= {"categorical_loss_weight_column": "kind"}
     path = start(**options, categorical_loss_weights="high=3")
-    training = checkpoint.read_config(path)["split"]["training"]
+    training = model_folder.read_config(path)["split"]["training"]
     weight = made.metadata["kind"].map({"high": 3.0, "low": 1.0})
     weight /= weight[training].mean()
     assert len(used) == 32

@@ -12,10 +12,7 @@ from click.testing import CliRunner
 from scipy.spatial.distance import pdist
 
 import benchmarks.__main__
-from aam_core import resident
-from aam_core.attention import SHORT
-from aam_core.batches import BatchMaker, Masking
-from aam_core.cli import write_table
+from aam_core.cli.main import write_table
 from aam_core.config import (
     Architecture,
     InputOptions,
@@ -23,14 +20,18 @@ from aam_core.config import (
     PretrainConfig,
     resolve_architecture,
 )
-from aam_core.head import HeadShape
-from aam_core.losses import self_supervised_losses
-from aam_core.model import Block, Encoder
-from aam_core.phylogeny import Phylogeny
-from aam_core.predictor import SequencePredictor
-from aam_core.study import prepare_study
-from aam_core.table import FeatureTable
-from aam_core.unifrac import BatchUniFrac
+from aam_core.data.batches import BatchMaker, Masking
+from aam_core.data.phylogeny import Phylogeny
+from aam_core.data.study import prepare_study
+from aam_core.data.table import FeatureTable
+from aam_core.data.unifrac import BatchUniFrac
+from aam_core.nn.attention import SHORT
+from aam_core.nn.encoder import Encoder
+from aam_core.nn.head import HeadShape
+from aam_core.nn.losses import self_supervised_losses
+from aam_core.nn.predictor import SequencePredictor
+from aam_core.nn.transformer import Block
+from aam_core.runtime import process_memory
 from benchmarks import contenders, datapath, devices, flops, measure, synthetic
 from benchmarks.__main__ import main
 from benchmarks.contenders import counted
@@ -285,7 +286,7 @@ def test_the_reference_computes_all_where_memory_suffices(
     tmp_path, monkeypatch, free, part
 ):
     monkeypatch.setattr(measure, "Contender", Here)
-    monkeypatch.setattr(resident, "available", lambda: free)
+    monkeypatch.setattr(process_memory, "available", lambda: free)
     monkeypatch.setattr(benchmarks.__main__, "AT_ONCE", 1)
     found = measured("step", [*MODEL, "--patch=6"], tmp_path)
     told = [note for note in found["notes"] if "The reference computed 1 of" in note]

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from aam_core import cache, checkpoint
-from aam_core.batches import BatchMaker, RowBatches, loader
-from aam_core.cache import Room, free_memory
+from aam_core.commands.predict import predict
+from aam_core.commands.pretrain import pretrain
+from aam_core.commands.train import train
 from aam_core.config import (
     Architecture,
     DeviceOptions,
@@ -20,15 +20,16 @@ from aam_core.config import (
     PretrainConfig,
     TrainConfig,
 )
+from aam_core.data.batches import BatchMaker, RowBatches, loader
+from aam_core.data.study import prepare_study
 from aam_core.errors import InputError
-from aam_core.frozen import FrozenBase
-from aam_core.inference import chunk_size, collect, encode_table
-from aam_core.model import Encoder, NucleotideEncoder
-from aam_core.predict import predict
-from aam_core.pretrain import pretrain
-from aam_core.study import prepare_study
-from aam_core.train import train
-from aam_core.train_session import TrainSession
+from aam_core.inference.encode import chunk_size, collect, encode_table
+from aam_core.inference.frozen_encoder import FrozenBase
+from aam_core.io import model_folder
+from aam_core.nn.encoder import Encoder, NucleotideEncoder
+from aam_core.runtime import spill
+from aam_core.runtime.spill import Room, free_memory
+from aam_core.training.train_session import TrainSession
 from tests import generate
 
 CPU = torch.device("cpu")
@@ -177,7 +178,7 @@ def test_training_equals_training_without_the_cache(
     monkeypatch.setattr(FrozenBase, "__call__", plain)
     start(made, config, tmp_path / "plain", **distances)
     first, second = (
-        checkpoint.read_history(tmp_path / run) for run in ("kept", "plain")
+        model_folder.read_history(tmp_path / run) for run in ("kept", "plain")
     )
     assert list(first) == list(second)
     assert "val_unifrac_loss" in first
@@ -195,7 +196,7 @@ def test_epochs_leave_the_encoder_alone(made, encoder, tmp_path, monkeypatch):
     monkeypatch.setattr(Encoder, "forward", forward)
     config = TrainConfig(**FROZEN | {"epochs": 4})
     start(made, config, tmp_path / "m", encoder=encoder)
-    split = checkpoint.read_config(tmp_path / "m")["split"]
+    split = model_folder.read_config(tmp_path / "m")["split"]
     assert sum(calls) == len(split["training"]) + len(split["validation"])
 
 
@@ -224,7 +225,7 @@ def test_resuming_is_exact_wherever_the_cache_is(
     on_disk = dataclasses.replace(config, cache_memory=0)
     again = {"state": state, "resume_from": state, "encoder": encoder}
     start(made, on_disk, tmp_path / "m", **again)
-    for name in (checkpoint.WEIGHTS, checkpoint.HISTORY):
+    for name in (model_folder.WEIGHTS, model_folder.HISTORY):
         found = (tmp_path / "m" / name).read_bytes()
         assert found == (tmp_path / "straight" / name).read_bytes(), name
 
@@ -272,7 +273,7 @@ def mapped_to(folder):
 
 def test_a_full_disk_is_told_before_the_work(temporary, monkeypatch):
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(cache.shutil, "disk_usage", lambda path: usage(10, 9, 1))
+    monkeypatch.setattr(spill.shutil, "disk_usage", lambda path: usage(10, 9, 1))
     with pytest.raises(InputError, match="set TMPDIR"):
         Room(0, CPU, silent).tensor(10, 8, torch.float32)
     assert not list(temporary.iterdir())
@@ -388,7 +389,7 @@ def test_random_draws_do_not_depend_on_the_order(study):
 def test_chunks_follow_the_size_of_the_model(monkeypatch, threads):
     encoder = new_encoder()  # 15 positions of width 16 for 60 nucleotides
     monkeypatch.setattr("torch.get_num_threads", lambda: threads)
-    monkeypatch.setattr("aam_core.inference.CPU_NUMBERS", 24_000)
+    monkeypatch.setattr("aam_core.inference.encode.CPU_NUMBERS", 24_000)
     for asked, expected in ((0, 100 * threads), (32, 32), (1, 1)):
         options = DeviceOptions(device="cpu", asv_chunk_size=asked)
         assert chunk_size(encoder, 60, options, CPU) == expected
@@ -396,5 +397,5 @@ def test_chunks_follow_the_size_of_the_model(monkeypatch, threads):
         assert chunk_size(encoder, 60, options, gpu) == (asked or 256)
         together = chunk_size(encoder, 60, options, CPU, training=True)
         assert together == (expected if asked else 0)
-    monkeypatch.setattr("aam_core.inference.CPU_NUMBERS", 1)
+    monkeypatch.setattr("aam_core.inference.encode.CPU_NUMBERS", 1)
     assert chunk_size(encoder, 60, DeviceOptions(device="cpu"), CPU) == 8

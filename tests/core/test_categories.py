@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import aam_core
-from aam_core.categories import (
+from aam_core.data.categories import (
     CategoricalColumnConfig,
     CategoricalEncoder,
     category_labels,

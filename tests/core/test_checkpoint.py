@@ -4,11 +4,11 @@ import math
 import pytest
 import torch
 
-from aam_core import checkpoint
 from aam_core.config import ModelOptions, resolve_architecture
 from aam_core.errors import InputError
-from aam_core.loading import load_encoder, read_kind
-from aam_core.model import Encoder
+from aam_core.io import model_folder
+from aam_core.io.load import load_encoder, read_kind
+from aam_core.nn.encoder import Encoder
 
 
 @pytest.fixture
@@ -27,12 +27,12 @@ def saved(tmp_path):
         "scores": {"val_loss": math.nan},
     }
     history = [{"epoch": 1, "val_loss": 2.0}, {"epoch": 2, "val_loss": 1.0}]
-    checkpoint.save(tmp_path / "e", config, encoder.state_dict(), history)
+    model_folder.save(tmp_path / "e", config, encoder.state_dict(), history)
     return tmp_path / "e", encoder
 
 
 def edit(directory, change):
-    path = directory / checkpoint.CONFIG
+    path = directory / model_folder.CONFIG
     config = json.loads(path.read_text())
     change(config)
     path.write_text(json.dumps(config))
@@ -40,15 +40,15 @@ def edit(directory, change):
 
 def test_round_trip(saved):
     directory, encoder = saved
-    checkpoint.check_layout(directory, "max")
+    model_folder.check_layout(directory, "max")
     loaded = load_encoder(directory)
     assert not loaded.training
     for name, tensor in encoder.state_dict().items():
         assert torch.equal(tensor, loaded.state_dict()[name]), name
-    config = checkpoint.read_config(directory)
+    config = model_folder.read_config(directory)
     assert config["scores"] == {"val_loss": None}
     assert config["software"]["q2-aam"]
-    assert checkpoint.read_history(directory)["val_loss"].tolist() == [2.0, 1.0]
+    assert model_folder.read_history(directory)["val_loss"].tolist() == [2.0, 1.0]
     assert {p.name for p in directory.iterdir()} == {
         "config.json",
         "model.safetensors",
@@ -60,11 +60,11 @@ def test_older_encoders_have_no_overlap(tmp_path, saved):
     """Neither in their configuration nor in their weights."""
     sizes = {"embedding_dim": 8, "attention_heads": 2, "attention_layers": 1}
     arch = resolve_architecture(ModelOptions(**sizes))
-    config = checkpoint.read_config(saved[0])
+    config = model_folder.read_config(saved[0])
     config["architecture"] = {
         name: value for name, value in vars(arch).items() if "overlap" not in name
     }
-    checkpoint.save(
+    model_folder.save(
         tmp_path / "old", config, Encoder(arch).state_dict(), [{"epoch": 1}]
     )
     loaded = load_encoder(tmp_path / "old")
@@ -73,10 +73,10 @@ def test_older_encoders_have_no_overlap(tmp_path, saved):
 
 
 def test_a_cut_weights_file_is_found_at_min_level(saved):
-    path = saved[0] / checkpoint.WEIGHTS
+    path = saved[0] / model_folder.WEIGHTS
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(InputError, match="should have"):
-        checkpoint.check_layout(saved[0], "min")
+        model_folder.check_layout(saved[0], "min")
 
 
 @pytest.mark.parametrize(
@@ -90,40 +90,40 @@ def test_a_cut_weights_file_is_found_at_min_level(saved):
     ],
 )
 def test_other_files_are_no_weights(saved, content):
-    (saved[0] / checkpoint.WEIGHTS).write_bytes(content)
+    (saved[0] / model_folder.WEIGHTS).write_bytes(content)
     with pytest.raises(InputError, match="safetensors"):
-        checkpoint.check_layout(saved[0], "min")
+        model_folder.check_layout(saved[0], "min")
 
 
 def test_shapes_must_fit_the_config(saved):
     edit(saved[0], lambda c: c["tensors"].update({"pool.query": [1, 2, 1, 9]}))
     with pytest.raises(InputError, match=r"do not fit.*pool\.query"):
-        checkpoint.check_layout(saved[0], "min")
+        model_folder.check_layout(saved[0], "min")
 
 
 def test_width_must_fit_the_weights(saved):
     edit(saved[0], lambda c: c["architecture"].update(embedding_dim=16))
     with pytest.raises(InputError, match="embedding_dim 16"):
-        checkpoint.check_layout(saved[0], "max")
+        model_folder.check_layout(saved[0], "max")
 
 
 def test_weights_must_be_finite(saved):
     directory, encoder = saved
     state = encoder.state_dict()
     state["pool.query"][0, 0, 0, 0] = math.nan
-    config = checkpoint.read_config(directory)
-    checkpoint.save(directory, config, state, [{"epoch": 1}])
-    checkpoint.check_layout(directory, "min")
+    config = model_folder.read_config(directory)
+    model_folder.save(directory, config, state, [{"epoch": 1}])
+    model_folder.check_layout(directory, "min")
     with pytest.raises(InputError, match=r"not finite.*pool\.query"):
-        checkpoint.check_layout(directory, "max")
+        model_folder.check_layout(directory, "max")
 
 
 @pytest.mark.parametrize("epochs", [[2, 1], [1, 1]])
 def test_epochs_must_rise(saved, epochs):
     text = "epoch\tval_loss\n" + "".join(f"{e}\t1.0\n" for e in epochs)
-    (saved[0] / checkpoint.HISTORY).write_text(text)
+    (saved[0] / model_folder.HISTORY).write_text(text)
     with pytest.raises(InputError, match="do not rise"):
-        checkpoint.check_layout(saved[0], "max")
+        model_folder.check_layout(saved[0], "max")
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_epochs_must_rise(saved, epochs):
 def test_config_is_checked(saved, change, message):
     edit(saved[0], change)
     with pytest.raises(InputError, match=message):
-        checkpoint.read_config(saved[0])
+        model_folder.read_config(saved[0])
 
 
 def test_an_encoder_is_no_model(saved):
@@ -148,4 +148,4 @@ def test_an_encoder_is_no_model(saved):
 
 def test_no_config_is_a_clear_error(tmp_path):
     with pytest.raises(InputError, match="is no encoder or model"):
-        checkpoint.read_config(tmp_path)
+        model_folder.read_config(tmp_path)

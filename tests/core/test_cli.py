@@ -7,11 +7,11 @@ import pytest
 from biom.util import biom_open
 from click.testing import CliRunner
 
-from aam_core import checkpoint
-from aam_core.cli import main
+from aam_core.cli.guide import COVARIATES
+from aam_core.cli.main import main
 from aam_core.config import COMMANDS, CategoricalOptions
-from aam_core.guides import COVARIATES
-from aam_core.options import option_specs
+from aam_core.config.option import option_specs
+from aam_core.io import model_folder
 from tests import generate
 
 SMALL = [
@@ -75,7 +75,7 @@ def model(files, encoder, tmp_path_factory):
 
 
 def test_pretraining_writes_what_is_documented(encoder):
-    checkpoint.check_layout(encoder / "checkpoints" / "best_model", "max")
+    model_folder.check_layout(encoder / "checkpoints" / "best_model", "max")
     training = (encoder / "train_samples.txt").read_text().split()
     validation = (encoder / "val_samples.txt").read_text().split()
     assert len(training) + len(validation) == 24
@@ -117,7 +117,7 @@ def test_classifier_and_lists_of_columns(files, tmp_path):
         *("--categorical-columns", "site,subject", "--output-dir", tmp_path / "run"),
     )
     assert done.exit_code == 0, done.output
-    saved = checkpoint.read_config(tmp_path / "run" / "checkpoints" / "best_model")
+    saved = model_folder.read_config(tmp_path / "run" / "checkpoints" / "best_model")
     assert saved["task"] == "classification"
     assert saved["options"]["categorical_columns"] == ["site", "subject"]
 
@@ -167,7 +167,7 @@ def test_older_spellings_reach_the_model(files, tmp_path, older, transform, colu
     )
     assert done.exit_code == 0, done.output
     assert ("older spelling" in done.output) == bool(older)
-    saved = checkpoint.read_config(tmp_path / "run" / "checkpoints" / "best_model")
+    saved = model_folder.read_config(tmp_path / "run" / "checkpoints" / "best_model")
     assert saved["options"]["target_transform"] == transform
     assert saved["target"]["normalize_by"] == columns
 
@@ -194,7 +194,7 @@ def test_class_weights_and_losses_of_targets(files, tmp_path):
         done = aam("train", *given, "--metadata-column", *options, *output)
         assert done.exit_code == 0, done.output
         best = tmp_path / run / "checkpoints" / "best_model"
-        assert checkpoint.read_config(best)["options"][run] == options[-1]
+        assert model_folder.read_config(best)["options"][run] == options[-1]
 
 
 def test_nothing_is_overwritten(files, encoder, tmp_path):

@@ -7,15 +7,15 @@ import pandas as pd
 import pytest
 from sklearn.utils.class_weight import compute_sample_weight
 
-from aam_core import checkpoint
+from aam_core.commands.predict import predict
+from aam_core.commands.pretrain import pretrain
+from aam_core.commands.train import train
 from aam_core.config import PredictConfig, PretrainConfig, TrainConfig
+from aam_core.data.labels import category_loss_weights
 from aam_core.errors import InputError
-from aam_core.fusion import FUSIONS, is_covariate
-from aam_core.labels import category_loss_weights
-from aam_core.loading import load_model
-from aam_core.predict import predict
-from aam_core.pretrain import pretrain
-from aam_core.train import train
+from aam_core.io import model_folder
+from aam_core.io.load import load_model
+from aam_core.nn.fusion import FUSIONS, is_covariate
 from tests import generate
 
 SMALL = generate.SIZES | {
@@ -124,10 +124,10 @@ def test_what_is_saved_and_told(made, metadata, encoder, tmp_path, fusion):
         categorical_loss_weights="auto",
         categorical_lr=1e-2,
     )
-    checkpoint.check_layout(tmp_path / "m", "max")
+    model_folder.check_layout(tmp_path / "m", "max")
     again = predicted(made, tmp_path / "m", metadata).loc[held_out.index]
     np.testing.assert_allclose(again, held_out, rtol=1e-4)
-    history = checkpoint.read_history(tmp_path / "m")
+    history = model_folder.read_history(tmp_path / "m")
     expected = {"gmu": "gmu_gate_mean", "cross-attention": "cross_attn_weight_mean"}
     for name in expected.values():
         assert (name in history) == (name == expected.get(fusion))
@@ -155,11 +155,11 @@ def test_validation_samples_leave_no_trace_in_weights_of_the_loss(
         "linear_part": False,
     }
     run(made, metadata, tmp_path / "a", "gmu", **options)
-    held_out = checkpoint.read_config(tmp_path / "a")["split"]["validation"]
+    held_out = model_folder.read_config(tmp_path / "a")["split"]["validation"]
     changed = metadata.copy()
     changed.loc[held_out, "site"] = "sea"
     run(made, changed, tmp_path / "b", "gmu", **options)
-    a, b = ((tmp_path / n / checkpoint.WEIGHTS).read_bytes() for n in "ab")
+    a, b = ((tmp_path / n / model_folder.WEIGHTS).read_bytes() for n in "ab")
     assert a == b
 
 
@@ -175,7 +175,7 @@ def test_samples_of_weight_zero_teach_nothing(made, metadata, tmp_path):
             options = {"categorical_loss_weights": weights, "loss_type": "mse"}
             options["target_transform"] = "none"
             run(made, metadata.assign(mixed=mixed), output, "add", **options)
-            states.append((output / checkpoint.WEIGHTS).read_bytes())
+            states.append((output / model_folder.WEIGHTS).read_bytes())
     assert states[0] == states[1]
     assert states[2] != states[3]
 
@@ -222,7 +222,7 @@ def test_models_of_earlier_versions_load(made, metadata, tmp_path):
     held_out = run(made, metadata, tmp_path / "m", "concat", linear_part=False)
     names = set(load_model(tmp_path / "m").fusion.state_dict())
     assert names == {"embeddings.0.weight", "project.weight", "project.bias"}
-    path = tmp_path / "m" / checkpoint.CONFIG
+    path = tmp_path / "m" / model_folder.CONFIG
     saved = json.loads(path.read_text())
     earlier = ("outputs", "quantiles", "target_layers", "cardinalities")
     earlier += ("categorical_embed_dim", "categorical_fusion")

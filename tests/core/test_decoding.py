@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from aam_core.decoding import Decoder, interval_half_widths
-from aam_core.targets import Classes, TargetScaler
+from aam_core.data.target_decoder import Decoder, interval_half_widths
+from aam_core.data.targets import Classes, TargetScaler
 
 
 def again(decoder):

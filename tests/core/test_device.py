@@ -8,13 +8,15 @@ import pytest
 import torch
 from torch import nn
 
-from aam_core import attention, device
-from aam_core.attention import ANY, BACKENDS, attend, set_attention
+from aam_core.commands.pretrain import pretrain
 from aam_core.config import MemoryOptions, PredictConfig, PretrainConfig
-from aam_core.device import choose_device, compile_layers, tell_precision
 from aam_core.errors import InputError
-from aam_core.model import Attention, Transformer
-from aam_core.pretrain import pretrain
+from aam_core.nn import attention, compilation
+from aam_core.nn.attention import ANY, BACKENDS, attend, set_attention
+from aam_core.nn.compilation import compile_layers
+from aam_core.nn.transformer import Attention, Transformer
+from aam_core.runtime import device
+from aam_core.runtime.device import choose_device, tell_precision
 from tests import generate
 
 CPU = torch.device("cpu")
@@ -22,6 +24,8 @@ CPU = torch.device("cpu")
 
 class Model(nn.Module):
     """Stands for an encoder."""
+
+    base = property(lambda self: self)
 
     def __init__(self):
         super().__init__()
@@ -202,8 +206,8 @@ def test_flash_says_where_it_does_not_serve(monkeypatch):
 COMPILED = """
 import torch
 from aam_core.config import MemoryOptions
-from aam_core.device import compile_layers
-from aam_core.model import Transformer
+from aam_core.nn.compilation import compile_layers
+from aam_core.nn.transformer import Transformer
 
 torch.manual_seed(0)
 model = Transformer(8, 2, 2, 0.0)
@@ -227,7 +231,7 @@ print(counters["stats"]["unique_graphs"])
 
 @pytest.mark.behaviour("compile_model")
 def test_a_compiled_model_computes_the_same():
-    if not device.compiler():
+    if not compilation.compiler():
         pytest.skip("there is no C++ compiler")
     done = subprocess.run(
         [sys.executable, "-c", COMPILED],

@@ -8,8 +8,12 @@ import pytest
 from scipy.spatial.distance import pdist, squareform
 from skbio import DistanceMatrix
 
-from aam_core import distances
-from aam_core.distances import MatrixDistances, missing_from, read_distance_matrix
+from aam_core.data import distance_matrix
+from aam_core.data.distance_matrix import (
+    MatrixDistances,
+    missing_from,
+    read_distance_matrix,
+)
 from aam_core.errors import InputError
 
 IDS = ["s1", "s_2", "003", "x.4", "s5", "s6"]
@@ -222,7 +226,7 @@ def test_values_that_are_no_distances(matrix, changes, message, monkeypatch):
         matrix[place] = value
     with pytest.raises(InputError, match=message):
         MatrixDistances(IDS, matrix, IDS)
-    monkeypatch.setattr(distances, "CHECKED_AT_ONCE", 0)
+    monkeypatch.setattr(distance_matrix, "CHECKED_AT_ONCE", 0)
     found = MatrixDistances(IDS, matrix, IDS)
     with pytest.raises(InputError, match=message):
         found(np.arange(6))
@@ -239,7 +243,7 @@ def test_ids_that_do_not_fit(matrix):
 
 
 def test_largest_by_blocks(matrix, monkeypatch):
-    monkeypatch.setattr(distances, "BLOCK", 2)
+    monkeypatch.setattr(distance_matrix, "BLOCK", 2)
     matrix[4, 5] = matrix[5, 4] = 100  # in the last block
     found = MatrixDistances(IDS, matrix, IDS)
     rows = np.array([0, 1, 3, 4, 5])

@@ -13,17 +13,18 @@ import pytest
 import torch
 from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy
 
-from aam_core import checkpoint, fusion
-from aam_core import launch as launching
-from aam_core.batches import chunks_of
+from aam_core.commands.pretrain import pretrain
+from aam_core.commands.train import train
 from aam_core.config import PretrainConfig, TrainConfig
-from aam_core.distributed import DataParallel, Strategy
+from aam_core.data.batches import chunks_of
+from aam_core.distributed import launch as launching
+from aam_core.distributed.batch_split import asv_share, in_order, sample_share, share
+from aam_core.distributed.launch import launch, processes_of, start_strategy
+from aam_core.distributed.processes import Processes, Root
+from aam_core.distributed.strategy import DataParallel, Strategy
 from aam_core.errors import InputError
-from aam_core.launch import launch, processes_of, start_strategy
-from aam_core.pretrain import pretrain
-from aam_core.processes import Processes, Root
-from aam_core.shares import asv_share, in_order, sample_share, share
-from aam_core.train import train
+from aam_core.io import model_folder
+from aam_core.nn import fusion
 from tests import generate
 from tests.core import spread
 from tests.core.spread import (
@@ -361,7 +362,7 @@ def test_training_launches_its_processes(tmp_path, monkeypatch):
         numbers.append(number)
         return launch(run, number, *args, **inputs)
 
-    monkeypatch.setattr("aam_core.launch.launch", counted)
+    monkeypatch.setattr("aam_core.distributed.launch.launch", counted)
     made = generate.study(samples=12)
     small = {k: v for k, v in spread.SMALL.items() if k != "epochs"}
     histories, predictions, lines = [], [], []
@@ -375,8 +376,8 @@ def test_training_launches_its_processes(tmp_path, monkeypatch):
             report=lines.append,
             state=tmp_path / "last",
         )
-        checkpoint.check_layout(tmp_path / name, "max")
-        histories.append(checkpoint.read_history(tmp_path / name))
+        model_folder.check_layout(tmp_path / name, "max")
+        histories.append(model_folder.read_history(tmp_path / name))
         predictions.append(found)
     assert numbers == [2]  # the first run starts none
     pd.testing.assert_frame_equal(*histories, atol=1e-5)
@@ -406,8 +407,8 @@ def test_torchrun_trains(files, tmp_path):  # noqa: F811
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("Epoch 1/1:   0%") == 1  # one bar
     best = tmp_path / "run" / "checkpoints" / "best_model"
-    checkpoint.check_layout(best, "max")
-    assert checkpoint.read_config(best)["completed"]
+    model_folder.check_layout(best, "max")
+    assert model_folder.read_config(best)["completed"]
     written = {path.name for path in (tmp_path / "run").iterdir()}
     assert written - {"tensorboard"} == {
         "aam.log",
@@ -457,7 +458,7 @@ def test_a_strategy_that_the_machine_lacks_is_refused(options, words):
 def test_divided_weights_may_stay_with_the_cpu(monkeypatch):
     policies = []
     monkeypatch.setattr(
-        "aam_core.processes.fully_shard",
+        "aam_core.distributed.processes.fully_shard",
         lambda module, offload_policy, **_: policies.append(type(offload_policy)),
     )
     monkeypatch.setattr(Processes, "_mesh", lambda self: None)

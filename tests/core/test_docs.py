@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from aam_core.cli import main
-from aam_core.command_options import make_config
-from aam_core.guides import COVARIATES
+from aam_core.cli.guide import COVARIATES
+from aam_core.cli.main import main
+from aam_core.cli.options import make_config
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy import stats
 
-from aam_core.dropout import DropoutAdd, keep_mask
+from aam_core.nn.dropout import DropoutAdd, keep_mask
 
 
 def dropped_out(p, x):

@@ -13,15 +13,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aam_core import checkpoint
+from aam_core.commands.predict import predict
+from aam_core.commands.pretrain import pretrain
 from aam_core.config import PredictConfig, PretrainConfig
-from aam_core.loading import load_encoder
-from aam_core.metadata import read_metadata
-from aam_core.phylogeny import Phylogeny
-from aam_core.predict import predict
-from aam_core.pretrain import pretrain
-from aam_core.sequences import read_fasta
-from aam_core.table import FeatureTable
+from aam_core.data.metadata import read_metadata
+from aam_core.data.phylogeny import Phylogeny
+from aam_core.data.sequences import read_fasta
+from aam_core.data.table import FeatureTable
+from aam_core.io import model_folder
+from aam_core.io.load import load_encoder
 
 WRITTEN = Path(__file__).parents[1] / "data" / "schema-1"
 
@@ -43,7 +43,7 @@ def unpacked(name, path):
 @pytest.mark.parametrize("task", ["regression", "classification"])
 def test_an_earlier_model_predicts_what_it_predicted(task, reads, tmp_path):
     model = unpacked(task, tmp_path)
-    checkpoint.check_layout(model)
+    model_folder.check_layout(model)
     metadata = read_metadata(WRITTEN / "metadata.tsv")
     found = predict(PredictConfig(device="cpu"), model, **reads, metadata=metadata)
     before = pd.read_csv(WRITTEN / f"{task}.tsv", sep="\t", index_col="id")
@@ -59,14 +59,14 @@ def test_an_earlier_model_predicts_what_it_predicted(task, reads, tmp_path):
 
 def test_an_earlier_encoder_is_read(tmp_path):
     folder = unpacked("encoder", tmp_path)
-    checkpoint.check_layout(folder)
+    model_folder.check_layout(folder)
     assert load_encoder(folder).arch.embedding_dim == 8
 
 
 def test_an_earlier_run_resumes(reads, tmp_path):
     stopped = unpacked("stopped", tmp_path / "stopped")
-    checkpoint.check_layout(stopped)
-    config = checkpoint.read_config(stopped)
+    model_folder.check_layout(stopped)
+    config = model_folder.read_config(stopped)
     options = config["options"] | {"device": "cpu"}
     pretrain(
         PretrainConfig(**options),
@@ -75,9 +75,9 @@ def test_an_earlier_run_resumes(reads, tmp_path):
         phylogeny=Phylogeny.read(WRITTEN / "tree.nwk"),
         resume_from=stopped,
     )
-    found = checkpoint.read_config(tmp_path / "resumed")
+    found = model_folder.read_config(tmp_path / "resumed")
     assert found["completed"]
-    history = checkpoint.read_history(tmp_path / "resumed")
+    history = model_folder.read_history(tmp_path / "resumed")
     assert list(history["epoch"]) == [1, 2, 3, 4, 5, 6]
-    earlier = checkpoint.read_history(stopped)
+    earlier = model_folder.read_history(stopped)
     pd.testing.assert_frame_equal(history[: len(earlier)], earlier)

@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from aam_core.batches import BatchMaker
 from aam_core.config import Architecture, TrainConfig
+from aam_core.data.batches import BatchMaker
+from aam_core.data.packing import places
 from aam_core.errors import InputError
-from aam_core.fusion import (
+from aam_core.nn.encoder import Encoder
+from aam_core.nn.fusion import (
     FUSIONS,
     FusionShape,
     OutputScaling,
@@ -18,10 +20,8 @@ from aam_core.fusion import (
     make_fusion,
     sometimes_unknown,
 )
-from aam_core.head import HeadShape
-from aam_core.model import Encoder
-from aam_core.packing import places
-from aam_core.predictor import SequencePredictor
+from aam_core.nn.head import HeadShape
+from aam_core.nn.predictor import SequencePredictor
 from tests import generate
 
 ARCH = Architecture(

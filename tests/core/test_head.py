@@ -9,15 +9,15 @@ import torch
 from scipy.special import erf, expit
 from torch import nn
 
-from aam_core import checkpoint
+from aam_core.commands.predict import predict
+from aam_core.commands.train import train
 from aam_core.config import PredictConfig, TrainConfig
+from aam_core.data.labels import fit_labels
 from aam_core.errors import InputError
-from aam_core.fusion import OutputScaling
-from aam_core.head import ACTIVATIONS, INVERSES, HeadShape, TargetHead
-from aam_core.labels import fit_labels
-from aam_core.predict import predict
-from aam_core.train import train
-from aam_core.train_session import head_shape, set_first_guess
+from aam_core.io import model_folder
+from aam_core.nn.fusion import OutputScaling
+from aam_core.nn.head import ACTIVATIONS, INVERSES, HeadShape, TargetHead
+from aam_core.training.train_session import head_shape, set_first_guess
 from tests import generate
 from tests.core.test_runs import QUIET, config_of, shared
 
@@ -176,10 +176,10 @@ def details_of(made, metadata, path, **options):
 def push_down(made, path):
     from safetensors.torch import load_file, save_file
 
-    weights = load_file(path / checkpoint.WEIGHTS)
+    weights = load_file(path / model_folder.WEIGHTS)
     for name in {"head.bias", "linear.bias_O"} & set(weights):
         weights[name] -= 1e4
-    save_file(weights, path / checkpoint.WEIGHTS)
+    save_file(weights, path / model_folder.WEIGHTS)
     return predict(PredictConfig(), path, **shared(made), **QUIET).details
 
 
@@ -215,7 +215,7 @@ def test_bounded_predictions_stay_within_the_training_range(made, tmp_path, tran
     metadata = made.metadata[["value"]] + 3
     options = {"bounded_targets": True, "target_transform": transform}
     details = details_of(made, metadata, tmp_path / "m", **options)
-    split = checkpoint.read_config(tmp_path / "m")["split"]
+    split = model_folder.read_config(tmp_path / "m")["split"]
     least = metadata.loc[split["training"], "value"].min()
     np.testing.assert_allclose(details["value_predicted"], least, rtol=1e-6)
 
@@ -259,7 +259,7 @@ def test_every_option_reaches_the_model(made, tmp_path):
     )
     metadata = made.metadata.assign(other=made.metadata["value"][::-1].to_numpy())
     held_out = train(config, tmp_path / "m", **shared(made), metadata=metadata, **QUIET)
-    saved = checkpoint.read_config(tmp_path / "m")
+    saved = model_folder.read_config(tmp_path / "m")
     shapes = {n[5:]: s for n, s in saved["tensors"].items() if n.startswith("head.")}
     assert shapes == {
         "weight": [4, 16],
@@ -329,7 +329,7 @@ def test_models_of_earlier_versions_load(made, tmp_path):
     config = config_of(linear_part=False)
     train(config, tmp_path / "m", **shared(made), metadata=made.metadata, **QUIET)
     before = predict(PredictConfig(), tmp_path / "m", **shared(made), **QUIET)
-    path = tmp_path / "m" / checkpoint.CONFIG
+    path = tmp_path / "m" / model_folder.CONFIG
     saved = json.loads(path.read_text())
     old = ("outputs", "quantiles", "target_layers", "cardinalities")
     old += ("categorical_embed_dim", "categorical_fusion")

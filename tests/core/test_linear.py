@@ -12,13 +12,16 @@ from sklearn.model_selection import GroupKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from aam_core import checkpoint, linear, mixture
-from aam_core.batches import BatchMaker
+from aam_core.commands.predict import predict
+from aam_core.commands.train import train
 from aam_core.config import PredictConfig, TrainConfig
-from aam_core.head import HeadShape
-from aam_core.linear import LinearPart, fit
-from aam_core.predict import predict
-from aam_core.train import train
+from aam_core.data.batches import BatchMaker
+from aam_core.ensemble import linear_fit, mixing
+from aam_core.ensemble.linear_fit import fit
+from aam_core.io import model_folder
+from aam_core.nn import linear_part
+from aam_core.nn.head import HeadShape
+from aam_core.nn.linear_part import LinearPart
 from tests import generate
 
 CPU = torch.device("cpu")
@@ -66,9 +69,9 @@ def test_numbers_are_those_of_a_ridge_with_the_best_penalty(numbers):
             cv=GroupKFold(5),
             scoring="neg_mean_squared_error",
         ).mean()
-        for p in linear.PENALTIES
+        for p in linear_fit.PENALTIES
     ]
-    assert found.penalty == linear.PENALTIES[np.argmin(errors)]
+    assert found.penalty == linear_fit.PENALTIES[np.argmin(errors)]
 
 
 @pytest.mark.parametrize("number", [2, 3])
@@ -124,9 +127,9 @@ def test_samples_without_weight_are_as_if_they_were_not_there(classes):
 
 
 def test_a_score_that_is_no_number_is_never_the_best():
-    assert mixture.lowest([np.nan, 0.3, 0.2, np.nan]) == 2
-    assert mixture.lowest([np.nan, np.nan]) == 0
-    assert mixture.lowest([0.1, 0.1]) == 0
+    assert mixing.lowest([np.nan, 0.3, 0.2, np.nan]) == 2
+    assert mixing.lowest([np.nan, np.nan]) == 0
+    assert mixing.lowest([0.1, 0.1]) == 0
 
 
 # --- the model ---
@@ -186,7 +189,7 @@ def test_features_are_a_kernel_of_the_standardised_embeddings():
     found = 2 * (part.features(embedded) @ part.features(embedded).T) / 40_000
     z = (embedded - embedded.mean(0)) / embedded.std(0, unbiased=False)
     square = torch.cdist(z, z).square() / 4
-    expected = sum((-square * s**2 / 2).exp() for s in linear.SPREADS) / 2
+    expected = sum((-square * s**2 / 2).exp() for s in linear_part.SPREADS) / 2
     torch.testing.assert_close(found, expected, atol=0.03, rtol=0)
 
 
@@ -200,7 +203,7 @@ def test_an_unknown_category_is_the_mean(part):
         [0, 0, 1, 0, 0],
     ]
     weights = np.random.default_rng(0).normal(size=(21, 2))
-    part.take(linear.Fitted(weights, np.zeros(2), 1.0), inputs.mean(axis=0))
+    part.take(linear_part.Fitted(weights, np.zeros(2), 1.0), inputs.mean(axis=0))
     close(part.category_CO[[1, 2, 4]], weights[[17, 18, 20]])
     close(part.category_CO[0], 0.25 * weights[17] + 0.75 * weights[18])
     close(part.category_CO[3], 0.75 * weights[20])
@@ -260,7 +263,7 @@ def run(made, folder, **options):
         metadata=made.metadata,
         report=lines.append,
     )
-    return validated, checkpoint.read_config(folder), lines
+    return validated, model_folder.read_config(folder), lines
 
 
 @pytest.fixture(scope="module")
@@ -308,7 +311,7 @@ def test_nothing_but_training_samples_is_fitted(made, tmp_path):
     metadata = made.metadata.copy()
     metadata.loc[config["split"]["validation"], "value"] *= -0.7
     run(dataclasses.replace(made, metadata=metadata), folders[1])
-    one, two = (load_file(folder / checkpoint.WEIGHTS) for folder in folders)
+    one, two = (load_file(folder / model_folder.WEIGHTS) for folder in folders)
     names = [n for n in one if n.startswith("linear.") and n != "linear.share"]
     assert len(names) == 5
     for name in names:
@@ -316,26 +319,26 @@ def test_nothing_but_training_samples_is_fitted(made, tmp_path):
 
 
 def test_a_linear_model_that_does_not_help_is_left_out(made, tmp_path, monkeypatch):
-    plain = mixture.fit
+    plain = mixing.fit
 
     def wrong(inputs_NK, values, *more):
         return plain(inputs_NK, 5 - 9 * values, *more)
 
-    monkeypatch.setattr(mixture, "fit", wrong)
+    monkeypatch.setattr(mixing, "fit", wrong)
     _, config, lines = run(made, tmp_path / "with")
     _, _, _ = run(made, tmp_path / "without", linear_part=False)
     assert any("is left out" in line for line in lines)
     assert config["head"]["linear"] == 0
-    names = [tmp_path / run / checkpoint.WEIGHTS for run in ("with", "without")]
+    names = [tmp_path / run / model_folder.WEIGHTS for run in ("with", "without")]
     assert names[0].read_bytes() == names[1].read_bytes()
 
 
 def test_large_studies_are_fitted_on_some_samples():
-    rows = np.arange(100, 100 + linear.MOST + 50)
-    chosen = linear.fit_rows(rows, 0)
-    assert len(np.unique(chosen)) == linear.MOST
+    rows = np.arange(100, 100 + linear_fit.MOST + 50)
+    chosen = linear_fit.fit_rows(rows, 0)
+    assert len(np.unique(chosen)) == linear_fit.MOST
     assert np.isin(chosen, rows).all()
-    assert linear.fit_rows(rows[:7], 0).tolist() == rows[:7].tolist()
+    assert linear_fit.fit_rows(rows[:7], 0).tolist() == rows[:7].tolist()
 
 
 def test_a_stopped_run_has_none_and_one_that_goes_on_has(made, tmp_path):
@@ -347,11 +350,11 @@ def test_a_stopped_run_has_none_and_one_that_goes_on_has(made, tmp_path):
     short = TrainConfig(**options, max_hours=1e-9)
     train(short, model, state=state, report=lines.append, **inputs)
     assert "linear_part is left out, since training was stopped." in lines
-    assert checkpoint.read_config(model)["head"]["linear"] == 0
+    assert model_folder.read_config(model)["head"]["linear"] == 0
     config = TrainConfig(**options)
     again = {"state": state, "resume_from": state, "report": lines.append}
     train(config, model, **again, **inputs)
     run(made, tmp_path / "straight")
-    names = [folder / checkpoint.WEIGHTS for folder in (model, tmp_path / "straight")]
-    assert checkpoint.read_config(model)["head"]["linear"] == 2048
+    names = [folder / model_folder.WEIGHTS for folder in (model, tmp_path / "straight")]
+    assert model_folder.read_config(model)["head"]["linear"] == 2048
     assert names[0].read_bytes() == names[1].read_bytes()

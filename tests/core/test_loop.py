@@ -5,11 +5,17 @@ import pytest
 import torch
 from torch import nn
 
-from aam_core import loop
 from aam_core.config import METRICS, OptimiserOptions, PretrainConfig, TrainConfig
 from aam_core.errors import InputError
-from aam_core.loop import Objective, Stepper, fit, make_optimizer, make_scheduler
 from aam_core.metrics import classification_metrics, regression_metrics
+from aam_core.training import loop
+from aam_core.training.loop import (
+    Objective,
+    Stepper,
+    fit,
+    make_optimizer,
+    make_scheduler,
+)
 
 CPU = torch.device("cpu")
 

@@ -4,8 +4,8 @@ import torch
 from scipy.spatial.distance import pdist, squareform
 from sklearn.metrics import mean_pinball_loss
 
-from aam_core import losses
 from aam_core.config import TrainConfig
+from aam_core.nn import losses
 
 
 def test_pairwise_distances_against_scipy():

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from aam_core import checkpoint, memory
+from aam_core.commands.predict import predict
+from aam_core.commands.pretrain import pretrain
+from aam_core.commands.train import train
 from aam_core.config import (
     PRESETS,
     MemoryOptions,
@@ -21,25 +23,25 @@ from aam_core.config import (
     TrainConfig,
     resolve_architecture,
 )
-from aam_core.distributed import Strategy
+from aam_core.data.inputs import Inputs
+from aam_core.data.study import prepare_study
+from aam_core.data.unifrac import BatchUniFrac
+from aam_core.distributed.strategy import Strategy
 from aam_core.errors import InputError
-from aam_core.head import HeadShape
-from aam_core.inputs import Inputs
-from aam_core.memory import (
+from aam_core.io import model_folder
+from aam_core.nn.encoder import Encoder
+from aam_core.nn.head import HeadShape
+from aam_core.nn.predictor import SequencePredictor
+from aam_core.nn.transformer import KEPT_AROUND
+from aam_core.training import memory
+from aam_core.training.memory import (
     expected_bytes,
     fit_to_memory,
     largest_batch,
     load_of,
     parts_of,
 )
-from aam_core.model import KEPT_AROUND, Encoder
-from aam_core.predict import predict
-from aam_core.predictor import SequencePredictor
-from aam_core.pretrain import pretrain
-from aam_core.pretrain_session import PretrainSession
-from aam_core.study import prepare_study
-from aam_core.train import train
-from aam_core.unifrac import BatchUniFrac
+from aam_core.training.pretrain_session import PretrainSession
 from tests import generate
 
 ROOT = Path(__file__).parents[2]
@@ -218,7 +220,7 @@ def test_whole_chunks_are_computed_again_where_that_keeps_less(inputs, monkeypat
     assert len(session.batches().dataset[0, session.training].chunks) > 10
     kept, gradient = {}, {}
     for around in (-(10**6), KEPT_AROUND, 10**6):
-        monkeypatch.setattr("aam_core.model.KEPT_AROUND", around)
+        monkeypatch.setattr("aam_core.nn.encoder.KEPT_AROUND", around)
         kept[around], gradient[around] = kept_bytes(session)
     layers, chosen, chunks = kept.values()
     assert chosen == chunks < 0.7 * layers
@@ -424,7 +426,7 @@ def test_effective_batch_size_gives_the_run_of_its_accumulation(made, tmp_path):
             phylogeny=made.phylogeny,
             report=lambda line: None,
         )
-        found.append((path / checkpoint.WEIGHTS).read_bytes())
+        found.append((path / model_folder.WEIGHTS).read_bytes())
     assert found[0] == found[1] != found[2]
 
 
@@ -456,7 +458,7 @@ def test_memory_profile(made, tmp_path):
         metadata=made.metadata,
         report=lines.append,
     )
-    used = checkpoint.read_config(tmp_path / "m")["memory"]
+    used = model_folder.read_config(tmp_path / "m")["memory"]
     assert used["device"] == "cpu"
     peaks = used["peak_bytes"]
     assert list(peaks) == ["preparation", "training", "validation"]

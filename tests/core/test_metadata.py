@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 import qiime2
 
+from aam_core.data.metadata import read_metadata
 from aam_core.errors import InputError
-from aam_core.metadata import read_metadata
 
 EDGE_CASES = [
     "# a comment before the header\twith\tcells",

@@ -3,14 +3,15 @@ import dataclasses
 import pytest
 import torch
 
-from aam_core.attention import attend_packed
-from aam_core.batches import BatchMaker, Masking
 from aam_core.config import Architecture, InputOptions
-from aam_core.head import HeadShape
-from aam_core.model import Encoder, Transformer
-from aam_core.packing import Packing, places
-from aam_core.predictor import SequencePredictor
-from aam_core.study import prepare_study
+from aam_core.data.batches import BatchMaker, Masking
+from aam_core.data.packing import Packing, places
+from aam_core.data.study import prepare_study
+from aam_core.nn.attention import attend_packed
+from aam_core.nn.encoder import Encoder
+from aam_core.nn.head import HeadShape
+from aam_core.nn.predictor import SequencePredictor
+from aam_core.nn.transformer import Transformer
 from tests import generate
 
 ARCH = Architecture(

@@ -14,16 +14,17 @@ import torch
 from torch import nn
 
 import aam_core
-from aam_core import checkpoint, shards
-from aam_core.cli import read_list
-from aam_core.distances import read_distance_matrix
+from aam_core.cli.main import read_list
+from aam_core.data.distance_matrix import read_distance_matrix
+from aam_core.data.metadata import read_metadata
+from aam_core.data.phylogeny import Phylogeny
+from aam_core.data.sequences import read_fasta
+from aam_core.data.table import FeatureTable
+from aam_core.distributed import sharded_state
 from aam_core.errors import InputError
-from aam_core.loading import load_encoder, load_model
-from aam_core.metadata import read_metadata
-from aam_core.phylogeny import Phylogeny
-from aam_core.resume import StateKeeper
-from aam_core.sequences import read_fasta
-from aam_core.table import FeatureTable
+from aam_core.io import model_folder
+from aam_core.io.load import load_encoder, load_model
+from aam_core.training.resume import StateKeeper
 from tests.core.test_earlier_versions import WRITTEN, unpacked
 
 PACKAGES = [
@@ -76,7 +77,7 @@ def written_shards(folder):
     optimizer = torch.optim.AdamW(model.parameters())
     model.layer(torch.ones(4, 3)).sum().backward()
     optimizer.step()
-    shards.save_shards(folder, model, optimizer)
+    sharded_state.save_shards(folder, model, optimizer)
     return model, optimizer
 
 
@@ -121,18 +122,18 @@ def test_no_reader_unpickles(tmp_path, nothing_unpickles):
         read_distance_matrix(tmp_path / name)
     for name, load in (("encoder", load_encoder), ("regression", load_model)):
         folder = unpacked(name, tmp_path / name)
-        checkpoint.check_layout(folder)
+        model_folder.check_layout(folder)
         load(folder)
     stopped = unpacked("stopped", tmp_path / "stopped")
-    checkpoint.check_layout(stopped)
-    checkpoint.read_state(stopped)
+    model_folder.check_layout(stopped)
+    model_folder.read_state(stopped)
     model, optimizer = written_shards(tmp_path / "shards-1")
-    weights, moments = shards.read_shards(tmp_path / "shards-1")
+    weights, moments = sharded_state.read_shards(tmp_path / "shards-1")
     assert torch.equal(weights["layer.weight"], model.layer.weight)
     other = Model()
     fresh = torch.optim.AdamW(other.parameters())
     groups = optimizer.state_dict()["param_groups"]
-    shards.load_shards(tmp_path / "shards-1", other, fresh, groups)
+    sharded_state.load_shards(tmp_path / "shards-1", other, fresh, groups)
     assert torch.equal(other.layer.weight, model.layer.weight)
     for number, values in optimizer.state_dict()["state"].items():
         for name, value in values.items():
@@ -158,10 +159,10 @@ def test_a_pickled_list_of_parts_is_not_read(here):
     written_shards(folder)
     assert [p.name for p in folder.glob(".*")] == []
     (folder / ".metadata").write_bytes(pickle.dumps(Harmful()))
-    shards.read_shards(folder)
-    (folder / shards.LIST).unlink()
+    sharded_state.read_shards(folder)
+    (folder / sharded_state.LIST).unlink()
     with pytest.raises(InputError, match="no readable list of its parts"):
-        shards.read_shards(folder)
+        sharded_state.read_shards(folder)
 
 
 def test_parts_that_are_pickles_are_not_read(here):
@@ -170,7 +171,7 @@ def test_parts_that_are_pickles_are_not_read(here):
     for part in folder.glob("*.distcp"):
         part.write_bytes(pickle.dumps(Harmful()).ljust(part.stat().st_size, b"\0"))
     with pytest.raises(InputError, match=r"shards-1 .*damaged"):
-        shards.read_shards(folder)
+        sharded_state.read_shards(folder)
 
 
 def test_an_array_of_objects_is_no_distance_matrix(here):
@@ -195,27 +196,27 @@ def test_a_list_that_does_not_fit_its_parts_is_refused(here, change, message):
     (here / "elsewhere").write_bytes(b"\0" * 10**5)
     folder = here / "shards-1"
     written_shards(folder)
-    found = json.loads((folder / shards.LIST).read_text())
+    found = json.loads((folder / sharded_state.LIST).read_text())
     tensor = found["tensors"]["model.layer.weight"]
     change(tensor["parts"][0], tensor)
-    (folder / shards.LIST).write_text(json.dumps(found))
+    (folder / sharded_state.LIST).write_text(json.dumps(found))
     with pytest.raises(InputError, match=f"no readable list.*{message}"):
-        shards.read_shards(folder)
+        sharded_state.read_shards(folder)
 
 
 def test_a_state_with_parts_is_none_of_an_artifact(here):
     folder = unpacked("stopped", here / "stopped")
-    state = checkpoint.read_state(folder)
+    state = model_folder.read_state(folder)
     state["shards"] = "shards-1"
-    torch.save(state, folder / checkpoint.STATE)
+    torch.save(state, folder / model_folder.STATE)
     with pytest.raises(InputError, match="lacks its parts"):
-        checkpoint.check_layout(folder)
+        model_folder.check_layout(folder)
     (folder / "shards-1").mkdir()
     (folder / "shards-1" / ".metadata").write_bytes(pickle.dumps(Harmful()))
     with pytest.raises(InputError, match="is in parts"):
-        checkpoint.check_layout(folder)
+        model_folder.check_layout(folder)
     with pytest.raises(InputError, match="what no encoder or model has: 'shards-1'"):
-        checkpoint.check_entries(folder)
+        model_folder.check_entries(folder)
     keeper = StateKeeper(resume_from=folder)
     with pytest.raises(InputError, match="no readable list of its parts"):
         keeper.restore(*stepped(written_shards(here / "other")))
@@ -230,17 +231,17 @@ def stepped(written):
 @pytest.mark.parametrize("name", [".metadata", "notes.txt", "model.safetensors.part"])
 def test_a_folder_with_other_files_is_no_artifact(name, tmp_path):
     folder = unpacked("encoder", tmp_path / "encoder")
-    checkpoint.check_entries(folder)
+    model_folder.check_entries(folder)
     (folder / ".nfs0123").write_bytes(b"left by a network disk")
-    checkpoint.check_entries(folder)
+    model_folder.check_entries(folder)
     (folder / name).write_bytes(b"")
     with pytest.raises(InputError, match=f"what no encoder or model has: '{name}'"):
-        checkpoint.check_entries(folder)
+        model_folder.check_entries(folder)
 
 
 def test_a_link_is_no_file_of_an_artifact(tmp_path):
     folder = unpacked("encoder", tmp_path / "encoder")
-    (folder / checkpoint.HISTORY).rename(tmp_path / "elsewhere.tsv")
-    (folder / checkpoint.HISTORY).symlink_to(tmp_path / "elsewhere.tsv")
-    with pytest.raises(InputError, match=checkpoint.HISTORY):
-        checkpoint.check_entries(folder)
+    (folder / model_folder.HISTORY).rename(tmp_path / "elsewhere.tsv")
+    (folder / model_folder.HISTORY).symlink_to(tmp_path / "elsewhere.tsv")
+    with pytest.raises(InputError, match=model_folder.HISTORY):
+        model_folder.check_entries(folder)

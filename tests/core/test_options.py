@@ -27,8 +27,8 @@ from aam_core.config import (
     TrainConfig,
     resolve_architecture,
 )
+from aam_core.config.option import Options, OptionSpec, option_specs
 from aam_core.errors import InputError
-from aam_core.options import Options, OptionSpec, option_specs
 
 DECLARED = [
     pytest.param(command, spec, id=f"{command}-{spec.name}")

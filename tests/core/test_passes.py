@@ -7,16 +7,16 @@ import pytest
 import torch
 from scipy.special import softmax
 
+from aam_core.commands.predict import predict
+from aam_core.commands.train import train
 from aam_core.config import InputOptions, PredictConfig
-from aam_core.decoding import Decoder
+from aam_core.data.study import prepare_study
+from aam_core.data.target_decoder import Decoder
+from aam_core.data.targets import TargetScaler
 from aam_core.errors import InputError
-from aam_core.head import TargetHead
-from aam_core.passes import all_passes, average, number_of_passes
-from aam_core.predict import predict
-from aam_core.study import prepare_study
-from aam_core.targets import TargetScaler
-from aam_core.train import train
-from aam_core.train_session import TrainSession
+from aam_core.inference.random_draws import all_passes, average, number_of_passes
+from aam_core.nn.head import TargetHead
+from aam_core.training.train_session import TrainSession
 from tests import generate
 from tests.core.test_runs import QUIET, config_of, shared, turned
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from aam_core.recompute import SEEDS, recomputed
+from aam_core.nn.activation_checkpoint import SEEDS, recomputed
 
 CPU = torch.device("cpu")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from aam_core.config import COMMANDS
-from aam_core.options import option_specs
+from aam_core.config.option import option_specs
 
 TESTS = Path(__file__).parents[1]
 OPTIONS = {

@@ -9,14 +9,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from aam_core import resident
+from aam_core.runtime import process_memory
 
 ROOT = Path(__file__).parents[2]
 
 FREED = """
 import numpy as np
 from pathlib import Path
-from aam_core.resident import keep_freed, return_freed
+from aam_core.runtime.process_memory import keep_freed, return_freed
 
 def now():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
@@ -46,9 +46,9 @@ def test_freed_memory_is_kept_until_it_is_returned():
     assert left < 50e6
 
 
-@pytest.mark.skipif(not resident.STATUS.exists(), reason="Linux only")
+@pytest.mark.skipif(not process_memory.STATUS.exists(), reason="Linux only")
 def test_peak_memory_is_not_that_of_the_parent():
-    child = "from aam_core.resident import peak_resident; print(peak_resident())"
+    child = "from aam_core.runtime import process_memory as p; print(p.peak_resident())"
     parent = (
         "import subprocess, sys\n"
         "large = bytearray(400_000_000)\n"
@@ -77,8 +77,8 @@ def groups(tmp_path, monkeypatch):
         available = FREE
 
     monkeypatch.setattr(psutil, "virtual_memory", Memory)
-    monkeypatch.setattr(resident, "GROUPS", tmp_path / "cgroup")
-    monkeypatch.setattr(resident, "HIERARCHIES", tmp_path / "fs")
+    monkeypatch.setattr(process_memory, "GROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(process_memory, "HIERARCHIES", tmp_path / "fs")
 
     def write(lines, **files):
         (tmp_path / "cgroup").write_text(lines)
@@ -100,9 +100,9 @@ def limits(folder, limit, used, cached):
 
 
 def test_without_groups_all_that_the_machine_has(groups):
-    assert resident.available() == FREE
+    assert process_memory.available() == FREE
     groups("0::/\n")
-    assert resident.available() == FREE
+    assert process_memory.available() == FREE
 
 
 def test_the_limit_of_a_batch_job(groups):
@@ -111,24 +111,24 @@ def test_the_limit_of_a_batch_job(groups):
     files = limits(job, 3_000_000_000, 1_200_000_000, 200_000_000)
     files |= limits(step, 5_000_000_000, 1_000_000_000, 0)
     groups(f"0::/{step}\n", **files)
-    assert resident.available() == 2_000_000_000
+    assert process_memory.available() == 2_000_000_000
 
 
 def test_no_limit(groups):
     groups("0::/user\n", **limits("user", "max", 100, 0))
-    assert resident.available() == FREE
+    assert process_memory.available() == FREE
 
 
 def test_a_limit_between_groups_without_one(groups):
     files = limits("jobs", "max", 900, 0) | limits("jobs/7", 1000, 300, 0)
     files |= limits("jobs/7/step", "max", 200, 0)
     groups("1:name=other:/x\n0::/jobs/7/step\n", **files)
-    assert resident.available() == 700
+    assert process_memory.available() == 700
 
 
 def test_nothing_is_left_of_a_limit(groups):
     groups("0::/user\n", **limits("user", 100, 150, 0))
-    assert resident.available() == 0
+    assert process_memory.available() == 0
 
 
 def test_a_container_that_knows_its_group_from_outside(groups):
@@ -140,9 +140,9 @@ def test_a_container_that_knows_its_group_from_outside(groups):
         "memory.max": "1\n",  # of another hierarchy
     }
     groups("5:cpu,cpuacct:/docker/a\n4:memory:/docker/a\n", **files)
-    assert resident.available() == 1_600_000_000
+    assert process_memory.available() == 1_600_000_000
 
 
-@pytest.mark.skipif(not resident.GROUPS.exists(), reason="Linux only")
+@pytest.mark.skipif(not process_memory.GROUPS.exists(), reason="Linux only")
 def test_this_machine():
-    assert 0 < resident.available() <= psutil.virtual_memory().total
+    assert 0 < process_memory.available() <= psutil.virtual_memory().total

@@ -14,15 +14,16 @@ import pytest
 import torch
 from torch import nn
 
-from aam_core import checkpoint, memory
+from aam_core.commands.pretrain import pretrain
+from aam_core.commands.train import train
 from aam_core.config import PretrainConfig, TrainConfig
 from aam_core.errors import InputError
-from aam_core.loop import Objective, fit
-from aam_core.pretrain import pretrain
-from aam_core.pretrain_session import PretrainSession
-from aam_core.resume import StateKeeper, StopRequest, read_state
-from aam_core.train import train
-from aam_core.train_session import TrainSession
+from aam_core.io import model_folder
+from aam_core.training import memory
+from aam_core.training.loop import Objective, fit
+from aam_core.training.pretrain_session import PretrainSession
+from aam_core.training.resume import StateKeeper, StopRequest, read_state
+from aam_core.training.train_session import TrainSession
 from tests import generate
 from tests.core.test_cli import aam, files, inputs  # noqa: F401 (fixture)
 from tests.core.test_loop import CPU, Numbers
@@ -98,7 +99,7 @@ def interrupt(killed_in, monkeypatch):
 
 
 def same_model(first, second):
-    for name in (checkpoint.WEIGHTS, checkpoint.HISTORY):
+    for name in (model_folder.WEIGHTS, model_folder.HISTORY):
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
 
 
@@ -110,9 +111,9 @@ def check(made, config, tmp_path, interrupt, **options):
     start(made, config, tmp_path / "model", **again, **options)
     start(made, config, tmp_path / "straight", **options)
     same_model(tmp_path / "model", tmp_path / "straight")
-    assert checkpoint.read_config(tmp_path / "model")["completed"] is True
+    assert model_folder.read_config(tmp_path / "model")["completed"] is True
     assert not state.exists()
-    return checkpoint.read_history(tmp_path / "model")
+    return model_folder.read_history(tmp_path / "model")
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
@@ -250,7 +251,7 @@ def test_a_decision_about_memory_holds_until_the_end(
     for free in (then, first):
         monkeypatch.setattr(memory, "available", lambda free=free: free)
         start(made, config, tmp_path / str(free))
-        histories.append(checkpoint.read_history(tmp_path / str(free)))
+        histories.append(model_folder.read_history(tmp_path / str(free)))
     assert not histories[0].equals(histories[1])
     interrupt(made, config, tmp_path)  # which ends the patch, too
     monkeypatch.setattr(memory, "available", lambda: then)
@@ -261,12 +262,12 @@ def test_a_decision_about_memory_holds_until_the_end(
 def test_a_run_goes_on_in_another_folder(made, tmp_path, interrupt):
     config = PretrainConfig(**SMALL)
     interrupt(made, config, tmp_path)
-    before = (tmp_path / "last" / checkpoint.STATE).read_bytes()
+    before = (tmp_path / "last" / model_folder.STATE).read_bytes()
     new = {"state": tmp_path / "new", "resume_from": tmp_path / "last"}
     start(made, config, tmp_path / "there", **new)
     start(made, config, tmp_path / "straight")
     same_model(tmp_path / "there", tmp_path / "straight")
-    assert (tmp_path / "last" / checkpoint.STATE).read_bytes() == before
+    assert (tmp_path / "last" / model_folder.STATE).read_bytes() == before
 
 
 @pytest.mark.behaviour("max_hours")
@@ -275,14 +276,14 @@ def test_max_hours_ends_with_the_best_model_so_far(made, tmp_path):
     state, model = tmp_path / "last", tmp_path / "model"
     short = PretrainConfig(**SMALL, max_hours=1e-9)
     start(made, short, model, state=state, report=lines.append)
-    checkpoint.check_layout(model, "max")
-    assert checkpoint.read_config(model)["completed"] is False
+    model_folder.check_layout(model, "max")
+    assert model_folder.read_config(model)["completed"] is False
     assert any("max_hours 1e-09 is over" in line for line in lines)
     config = PretrainConfig(**SMALL)
     start(made, config, model, state=state, resume_from=state)
     start(made, config, tmp_path / "straight")
     same_model(model, tmp_path / "straight")
-    assert checkpoint.read_config(model)["completed"] is True
+    assert model_folder.read_config(model)["completed"] is True
 
 
 def test_sigterm_ends_after_the_batch_with_the_best_epoch(tmp_path):
@@ -372,10 +373,10 @@ class Harmful:
 
 def test_a_state_is_never_unpickled(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    torch.save({"schema": 1, "x": Harmful()}, tmp_path / checkpoint.STATE)
+    torch.save({"schema": 1, "x": Harmful()}, tmp_path / model_folder.STATE)
     with pytest.raises(InputError, match="cannot be read as a training state"):
         read_state(tmp_path)
-    (tmp_path / checkpoint.STATE).write_bytes(pickle.dumps(Harmful()))
+    (tmp_path / model_folder.STATE).write_bytes(pickle.dumps(Harmful()))
     with pytest.raises(InputError, match="cannot be read as a training state"):
         read_state(tmp_path)
     assert not (tmp_path / "harm").exists()
@@ -383,7 +384,7 @@ def test_a_state_is_never_unpickled(tmp_path, monkeypatch):
 
 def test_a_cut_or_missing_state_is_a_clear_error(tmp_path):
     Scripted([1.0]).fit(PretrainConfig(epochs=1), StateKeeper(tmp_path))
-    path = tmp_path / checkpoint.STATE
+    path = tmp_path / model_folder.STATE
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(InputError, match="may be cut off"):
         read_state(tmp_path)
@@ -448,7 +449,7 @@ def test_signals(files, straight, tmp_path, number, code, message):  # noqa: F81
     # Python loses a KeyboardInterrupt that comes while a process is forked
     workers = "0" if number == signal.SIGINT else "2"
     output = tmp_path / "run"
-    state = output / "checkpoints" / "last" / checkpoint.STATE
+    state = output / "checkpoints" / "last" / model_folder.STATE
     given = [*inputs(files, "table", "sequences", "tree"), *LINE]
     command = [sys.executable, "-m", "aam_core", "pretrain", *map(str, given)]
     command += ["--output-dir", str(output), "--num-workers", workers]
@@ -462,8 +463,8 @@ def test_signals(files, straight, tmp_path, number, code, message):  # noqa: F81
     model = output / "checkpoints" / "best_model"
     assert model.exists() == (number == signal.SIGTERM)
     if model.exists():
-        checkpoint.check_layout(model, "max")
-        assert checkpoint.read_config(model)["completed"] is False
+        model_folder.check_layout(model, "max")
+        assert model_folder.read_config(model)["completed"] is False
     # without --resume-from nothing is overwritten; with it the run goes on
     done = aam("pretrain", *given, "--output-dir", output)
     assert done.exit_code == 1

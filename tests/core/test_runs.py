@@ -9,16 +9,16 @@ import pytest
 import torch
 from skbio.diversity.beta import unweighted_unifrac
 
-from aam_core import checkpoint
-from aam_core.baseline import rf_baseline
+from aam_core.commands.predict import predict
+from aam_core.commands.pretrain import pretrain
+from aam_core.commands.rf_baseline import rf_baseline
+from aam_core.commands.train import train
 from aam_core.config import ForestConfig, PredictConfig, PretrainConfig, TrainConfig
+from aam_core.data.table import FeatureTable
 from aam_core.errors import InputError
-from aam_core.loading import load_encoder, load_model
-from aam_core.model import Encoder
-from aam_core.predict import predict
-from aam_core.pretrain import pretrain
-from aam_core.table import FeatureTable
-from aam_core.train import train
+from aam_core.io import model_folder
+from aam_core.io.load import load_encoder, load_model
+from aam_core.nn.encoder import Encoder
 from tests import generate
 
 SMALL = generate.SIZES | {
@@ -53,13 +53,13 @@ def config_of(task="regression", **changes):
 
 
 def test_pretraining_learns_distances_and_nucleotides(encoder):
-    checkpoint.check_layout(encoder, "max")
-    history = checkpoint.read_history(encoder)
+    model_folder.check_layout(encoder, "max")
+    history = model_folder.read_history(encoder)
     assert history["val_unifrac_r"].iloc[-1] > 0.5
     for loss in ("train_unifrac_loss", "val_unifrac_loss", "val_nuc_loss"):
         assert history[loss].iloc[-1] < 0.9 * history[loss].iloc[0], loss
     assert history["val_nuc_loss"].iloc[-1] < np.log(4)
-    config = checkpoint.read_config(encoder)
+    config = model_folder.read_config(encoder)
     split = config["split"]
     assert not set(split["training"]) & set(split["validation"])
     assert len(split["training"]) + len(split["validation"]) == 32
@@ -72,7 +72,7 @@ def test_the_same_seed_gives_the_same_encoder(made, tmp_path):
         config = PretrainConfig(**SMALL, epochs=2)
         inputs = {"table": table, "sequences": made.sequences}
         pretrain(config, tmp_path / name, **inputs, phylogeny=made.phylogeny, **QUIET)
-        states.append((tmp_path / name / checkpoint.WEIGHTS).read_bytes())
+        states.append((tmp_path / name / model_folder.WEIGHTS).read_bytes())
     assert states[0] == states[1]
 
 
@@ -102,7 +102,7 @@ def test_matrix_and_tree_learn_the_same(made, tmp_path):
         distances=(list(table.sample_ids), square),
     )
     first, second = (
-        checkpoint.read_history(tmp_path / name) for name in ("tree", "matrix")
+        model_folder.read_history(tmp_path / name) for name in ("tree", "matrix")
     )
     pd.testing.assert_frame_equal(first, second, rtol=1e-3)
 
@@ -117,8 +117,8 @@ def test_pretraining_goes_on_from_an_encoder(made, encoder, tmp_path):
         encoder=encoder,
         **QUIET,
     )
-    first = checkpoint.read_history(encoder)["val_loss"]
-    further = checkpoint.read_history(tmp_path / "e")["val_loss"]
+    first = model_folder.read_history(encoder)["val_loss"]
+    further = model_folder.read_history(tmp_path / "e")["val_loss"]
     assert further[0] < (first.iloc[0] + first.min()) / 2
     assert further[0] == pytest.approx(first.min(), rel=0.1)
 
@@ -128,7 +128,7 @@ def test_faith_pd_and_counts_are_learned(made, tmp_path):
         **SMALL, epochs=6, unifrac_metric="faith_pd", count_prediction=True
     )
     pretrain(config, tmp_path / "e", **shared(made), phylogeny=made.phylogeny, **QUIET)
-    history = checkpoint.read_history(tmp_path / "e")
+    history = model_folder.read_history(tmp_path / "e")
     for loss in ("unifrac_loss", "count_loss"):
         train_loss = history[f"train_{loss}"]
         assert train_loss.iloc[-1] < 0.8 * train_loss.iloc[0]
@@ -142,7 +142,7 @@ def test_distances_above_one_are_scaled(made, tmp_path):
     config = PretrainConfig(**SMALL, epochs=1)
     distances = (list(made.table.sample_ids), square)
     pretrain(config, tmp_path / "e", **shared(made), distances=distances, **QUIET)
-    saved = checkpoint.read_config(tmp_path / "e")
+    saved = model_folder.read_config(tmp_path / "e")
     rows = [list(made.table.sample_ids).index(i) for i in saved["split"]["training"]]
     assert saved["distance"]["scale"] == pytest.approx(square[rows][:, rows].max())
 
@@ -161,7 +161,7 @@ def test_train_then_predict(made, encoder, tmp_path, task, frozen):
         encoder=encoder,
         **QUIET,
     )
-    checkpoint.check_layout(tmp_path / "m", "max")
+    model_folder.check_layout(tmp_path / "m", "max")
     found = predict(PredictConfig(), tmp_path / "m", **shared(made), **QUIET)
     assert list(found.predictions.index) == list(made.table.sample_ids)
     same = found.predictions.loc[validation.index]
@@ -225,11 +225,11 @@ def test_validation_samples_leave_no_trace_in_the_model(made, tmp_path):
     config = config_of(categorical_columns=("site",), **options)
     train(config, tmp_path / "a", **shared(made), metadata=made.metadata, **QUIET)
     changed = made.metadata.copy()
-    held_out = checkpoint.read_config(tmp_path / "a")["split"]["validation"]
+    held_out = model_folder.read_config(tmp_path / "a")["split"]["validation"]
     changed.loc[held_out, "value"] = np.arange(len(held_out)) + 1000.0
     changed.loc[held_out, "site"] = "elsewhere"
     train(config, tmp_path / "b", **shared(made), metadata=changed, **QUIET)
-    a, b = ((tmp_path / n / checkpoint.WEIGHTS).read_bytes() for n in "ab")
+    a, b = ((tmp_path / n / model_folder.WEIGHTS).read_bytes() for n in "ab")
     assert a == b
 
 
@@ -289,9 +289,9 @@ def test_bf16_reaches_training_and_validation(made, tmp_path, monkeypatch):
 def test_best_metric_selects_the_saved_epoch(made, tmp_path, task, metric):
     config = config_of(task, best_metric=metric, epochs=4)
     train(config, tmp_path / "m", **shared(made), metadata=made.metadata, **QUIET)
-    scores = checkpoint.read_history(tmp_path / "m")[f"val_{metric}"]
+    scores = model_folder.read_history(tmp_path / "m")[f"val_{metric}"]
     best = scores.min() if metric == "rmse" else scores.max()
-    epoch = checkpoint.read_config(tmp_path / "m")["best_epoch"]
+    epoch = model_folder.read_config(tmp_path / "m")["best_epoch"]
     assert scores[epoch - 1] == best
 
 
@@ -310,7 +310,7 @@ def test_quantiles_and_several_targets(made, tmp_path):
 
 def test_forest_uses_exactly_the_models_split(made, tmp_path):
     train(config_of(), tmp_path / "m", **shared(made), metadata=made.metadata, **QUIET)
-    split = checkpoint.read_config(tmp_path / "m")["split"]
+    split = model_folder.read_config(tmp_path / "m")["split"]
     config = ForestConfig(
         metadata_column=("value",), rarefy_depth=300, n_estimators=20, n_jobs=1
     )
@@ -456,7 +456,7 @@ def test_option_that_contradicts_the_encoder(made, encoder, tmp_path):
 
 def test_results_are_not_overwritten(made, encoder):
     config = PretrainConfig(**SMALL, epochs=1)
-    before = (encoder / checkpoint.WEIGHTS).read_bytes()
+    before = (encoder / model_folder.WEIGHTS).read_bytes()
     with pytest.raises(InputError, match="not empty"):
         pretrain(config, encoder, **shared(made), phylogeny=made.phylogeny, **QUIET)
-    assert (encoder / checkpoint.WEIGHTS).read_bytes() == before
+    assert (encoder / model_folder.WEIGHTS).read_bytes() == before

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import skbio
 
-from aam_core import sequences
+from aam_core.data import sequences
+from aam_core.data.sequences import match_sequences, read_fasta, tokenise
 from aam_core.errors import InputError
-from aam_core.sequences import match_sequences, read_fasta, tokenise
 
 LONG = "ACGTRYSWKMBDHVNACGTACGT"
 

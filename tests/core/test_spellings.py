@@ -2,8 +2,8 @@
 
 import pytest
 
+from aam_core.cli.aliases import strategy_of, translated
 from aam_core.errors import InputError
-from aam_core.spellings import strategy_of, translated
 
 NOTHING = dict.fromkeys(
     ("normalize_targets", "log_transform_targets", "normalize_targets_by", "out_dim")

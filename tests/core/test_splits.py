@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from aam_core.data.splits import read_groups, split
 from aam_core.errors import InputError
-from aam_core.splits import read_groups, split
 
 
 def ids_of(number):

@@ -3,9 +3,9 @@ import pandas as pd
 import pytest
 
 from aam_core.config import InputOptions
+from aam_core.data.study import prepare_study
+from aam_core.data.table import FeatureTable
 from aam_core.errors import InputError
-from aam_core.study import prepare_study
-from aam_core.table import FeatureTable
 
 N, F = 10, 40
 CODES = {"A": 1, "C": 2, "G": 3, "T": 4}

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from skbio import TreeNode
 
-from aam_core.phylogeny import Phylogeny
-from aam_core.subtree import Subtrees
+from aam_core.data.lca import Subtrees
+from aam_core.data.phylogeny import Phylogeny
 
 from .test_unifrac import parse, random_newick
 

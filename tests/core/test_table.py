@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from scipy import sparse, stats
 
+from aam_core.data.table import FeatureTable
 from aam_core.errors import InputError
-from aam_core.table import FeatureTable
 
 
 def silent(line):

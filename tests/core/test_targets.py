@@ -6,8 +6,8 @@ import pytest
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.utils.class_weight import compute_class_weight
 
+from aam_core.data.targets import Classes, TargetScaler, read_target
 from aam_core.errors import InputError
-from aam_core.targets import Classes, TargetScaler, read_target
 
 TRANSFORMS = ("none", "minmax", "zscore", "log-minmax", "log-zscore")
 

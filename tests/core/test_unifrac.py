@@ -7,11 +7,11 @@ from skbio import TreeNode
 from skbio.diversity.alpha import faith_pd
 from skbio.diversity.beta import unweighted_unifrac, weighted_unifrac
 
-from aam_core import unifrac
+from aam_core.data import unifrac
+from aam_core.data.phylogeny import Phylogeny
+from aam_core.data.table import FeatureTable
+from aam_core.data.unifrac import BatchUniFrac
 from aam_core.errors import InputError
-from aam_core.phylogeny import Phylogeny
-from aam_core.table import FeatureTable
-from aam_core.unifrac import BatchUniFrac
 
 
 def random_newick(n_tips: int, rng: np.random.Generator, root_length: str = "") -> str:

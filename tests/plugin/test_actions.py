@@ -10,9 +10,9 @@ import qiime2
 import skbio
 from qiime2.plugins import aam
 
+from aam_core.commands.train import train as engine_train
 from aam_core.config import TrainConfig
-from aam_core.table import FeatureTable
-from aam_core.train import train as engine_train
+from aam_core.data.table import FeatureTable
 from q2_aam._baseline import as_trained
 
 from .conftest import SAMPLES, TINY, import_, rooted_tree

@@ -2,9 +2,9 @@
 
 import pytest
 
-from aam_core.cli import main
+from aam_core.cli.main import main
 from aam_core.config import COMMANDS
-from aam_core.options import option_specs
+from aam_core.config.option import option_specs
 from q2_aam.plugin_setup import plugin
 
 ALL, LEARN = tuple(COMMANDS), ("pretrain", "train")

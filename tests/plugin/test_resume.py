@@ -19,11 +19,11 @@ from click.testing import CliRunner
 from qiime2.plugin import ValidationError
 from qiime2.plugins import aam
 
-from aam_core.checkpoint import CONFIG, HISTORY, STATE, WEIGHTS
-from aam_core.cli import main
-from aam_core.pretrain_session import PretrainSession
-from aam_core.resume import read_state
-from aam_core.train_session import TrainSession
+from aam_core.cli.main import main
+from aam_core.io.model_folder import CONFIG, HISTORY, STATE, WEIGHTS
+from aam_core.training.pretrain_session import PretrainSession
+from aam_core.training.resume import read_state
+from aam_core.training.train_session import TrainSession
 from q2_aam._formats import AAMEncoderDirectoryFormat
 
 from .conftest import TINY, import_

@@ -5,8 +5,8 @@ import itertools
 import pytest
 
 from aam_core.config import COMMANDS, TrainConfig
+from aam_core.config.option import option_specs
 from aam_core.errors import InputError
-from aam_core.options import option_specs
 from q2_aam._signature import parameter_descriptions, parameter_type, takes_options
 from q2_aam.plugin_setup import plugin
 

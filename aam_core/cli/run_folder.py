@@ -1,0 +1,133 @@
+"""The folder that a run of `aam` writes, and what it leaves when it is stopped."""
+
+import contextlib
+import logging
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from aam_core.distributed.launch import rank
+from aam_core.errors import InputError
+from aam_core.io.model_folder import STATE, find_state
+
+BEST = Path("checkpoints") / "best_model"
+LAST = Path("checkpoints") / "last"
+LOG = "aam.log"
+
+logger = logging.getLogger("aam_core")
+
+
+def state_folder(path: Path | None) -> Path | None:
+    """The folder of the training state in the run that `path` is."""
+    return None if path is None else find_state(path / LAST, path).parent
+
+
+@contextlib.contextmanager
+def run_folder(
+    folder: Path, overwrite: bool, resume_from: Path | None = None
+) -> Iterator[Path]:
+    """A folder for a run, with a log of what the run says.
+
+    It is empty, or that of the interrupted run that goes on. An earlier run is
+    removed only when this one has ended well; a run that is refused leaves nothing
+    behind, one that is interrupted its training state. Of several processes of
+    torchrun, the first one does all this.
+    """
+    if rank():
+        yield folder
+        return
+    if resume_from is not None and folder.resolve() in resume_from.resolve().parents:
+        if overwrite:
+            raise InputError(
+                f"--overwrite would delete {folder}, from which the run is to go on: "
+                "leave it out."
+            )
+        with messages(folder / LOG), resume_hint(folder):
+            yield folder
+        return
+    earlier = set_aside(folder, overwrite)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with messages(folder / LOG), resume_hint(folder):
+            yield folder
+    except BaseException as error:
+        if not isinstance(error, InputError) and has_state(folder):
+            if earlier is not None:
+                with messages(folder / LOG):
+                    logger.info(f"The run that it was to replace is in {earlier}.")
+            raise
+        if (folder / LAST).is_dir():
+            shutil.rmtree(folder / LAST.parent)  # it holds nothing else yet
+        if earlier is not None or [p.name for p in folder.iterdir()] == [LOG]:
+            shutil.rmtree(folder)
+        if earlier is not None:
+            earlier.rename(folder)
+        raise
+    if earlier is not None:
+        shutil.rmtree(earlier)
+
+
+def set_aside(folder: Path, overwrite: bool) -> Path | None:
+    """Rename an earlier run that is to be overwritten; its new name."""
+    if not folder.exists() or not any(folder.iterdir()):
+        return None
+    if not overwrite:
+        raise InputError(
+            f"{folder} holds an earlier run: choose another --output-dir, or pass "
+            "--overwrite."
+        )
+    if not (folder / LOG).exists():
+        raise InputError(
+            f"{folder} holds files that no run of aam wrote: nothing is deleted. "
+            "Choose another --output-dir."
+        )
+    earlier = folder.with_name(folder.name + ".earlier")
+    if earlier.exists():
+        raise InputError(
+            f"{earlier} holds a run that was being overwritten when that was "
+            "interrupted: move or delete it."
+        )
+    return folder.rename(earlier)
+
+
+def has_state(folder: Path) -> bool:
+    """Whether a run in `folder` can go on."""
+    return (folder / LAST / STATE).is_file()
+
+
+@contextlib.contextmanager
+def resume_hint(folder: Path) -> Iterator[None]:
+    """Say how to go on with a run that does not reach its end."""
+    try:
+        yield
+    except InputError:
+        raise  # it would fail again
+    except BaseException:
+        _tell_resume(folder, "The run was interrupted.")
+        raise
+    _tell_resume(folder, "The run is not complete.")
+
+
+def _tell_resume(folder: Path, what: str) -> None:
+    if has_state(folder):
+        logger.info(f"{what} To go on, repeat the command with --resume-from {folder}")
+
+
+@contextlib.contextmanager
+def messages(log: Path | None = None) -> Iterator[None]:
+    """Show what the engine reports, and write it to a file too."""
+    handlers: list[logging.Handler] = [logging.StreamHandler()]
+    if log is not None:
+        handlers.append(logging.FileHandler(log))
+        handlers[1].setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    for handler in handlers:
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        for handler in handlers:
+            logger.removeHandler(handler)
+            handler.close()

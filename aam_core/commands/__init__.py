@@ -1,0 +1,1 @@
+"""What `aam` and the plugin offer, as functions."""

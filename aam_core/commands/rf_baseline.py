@@ -1,0 +1,214 @@
+"""The random forest that a model must beat, on exactly the model's split."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+from sklearn.preprocessing import normalize
+
+from aam_core.config import ForestConfig
+from aam_core.data import splits
+from aam_core.data.table import FeatureTable
+from aam_core.data.targets import read_target
+from aam_core.errors import InputError, some
+from aam_core.metrics import classification_metrics, regression_metrics
+
+
+@dataclass(frozen=True, eq=False)
+class ForestResult:
+    """What the forest predicted, and how well."""
+
+    #: index: validation samples; one column per target (numbers, or class labels)
+    predictions: pd.DataFrame
+    #: classification: one column per class
+    probabilities: pd.DataFrame | None
+    #: by feature id, the most important first
+    importance: pd.Series
+    metrics: dict[str, float]
+    training: list[str]
+    validation: list[str]
+
+
+def rf_baseline(
+    config: ForestConfig,
+    *,
+    table: FeatureTable,
+    metadata: pd.DataFrame,
+    training: Sequence[str] | None = None,
+    validation: Sequence[str] | None = None,
+    report: Callable[[str], None],
+) -> ForestResult:
+    """Train a random forest on relative abundances and predict held-out samples.
+
+    The result does not depend on the order of samples or features in the table, and
+    only training samples decide which features the forest sees.
+
+    Parameters
+    ----------
+    config : ForestConfig
+        Options of the forest, the split and the rarefaction.
+    table : FeatureTable
+        Counts as they were observed.
+    metadata : pandas.DataFrame
+        Sample metadata.
+    training, validation : sequence of str, optional
+        Samples to learn from, such as a model's, and samples to predict. With one of
+        them, the other is all other labelled samples; without both: a new split.
+    report : callable
+        Is told what was left out.
+
+    Returns
+    -------
+    ForestResult
+
+    Raises
+    ------
+    InputError
+        If samples of the given split are not in the table, lost to rarefaction or
+        unlabelled, or as `read_target` and `splits.split` raise it.
+    """
+    table = table.rarefy(config.rarefy_depth, config.seed, report)
+    target = read_target(
+        metadata, config.metadata_column, config.task, table.sample_ids, report
+    ).sort_index()
+    if training is None and validation is None:
+        training, validation = _new_split(config, metadata, target, report)
+    else:
+        training, validation = _given_split(target, training, validation)
+    features, feature_ids = _relative_abundances(table, training + validation)
+    seen = np.unique(features[: len(training)].indices)
+    features, feature_ids = features[:, seen], feature_ids[seen]
+    forest = _forest(config, len(seen))
+    forest.fit(features[: len(training)], _values(config, target.loc[training]))
+    importance = pd.Series(
+        forest.feature_importances_, pd.Index(feature_ids, name="id"), name="importance"
+    )
+    predictions, probabilities, metrics = _predict(
+        config, forest, features[len(training) :], target.loc[validation]
+    )
+    return ForestResult(
+        predictions=predictions,
+        probabilities=probabilities,
+        importance=importance.sort_values(ascending=False, kind="stable"),
+        metrics=metrics,
+        training=training,
+        validation=validation,
+    )
+
+
+def _new_split(
+    config: ForestConfig,
+    metadata: pd.DataFrame,
+    target: pd.DataFrame,
+    report: Callable[[str], None],
+) -> tuple[list[str], list[str]]:
+    ids = target.index
+    classes = config.task == "classification"
+    sides = splits.split(
+        list(ids),
+        config.test_size,
+        config.seed,
+        labels=target.iloc[:, 0].tolist() if classes else None,
+        groups=splits.read_groups(metadata, config.group_column, ids),
+        report=report,
+    )
+    return ids[sides[0]].tolist(), ids[sides[1]].tolist()
+
+
+def _given_split(
+    target: pd.DataFrame,
+    training: Sequence[str] | None,
+    validation: Sequence[str] | None,
+) -> tuple[list[str], list[str]]:
+    if validation is None:
+        validation = _others(target, training)
+    if training is None:
+        training = _others(target, validation)
+    for side, ids in (("training", training), ("validation", validation)):
+        if lost := [i for i in ids if i not in target.index]:
+            raise InputError(
+                f"{len(lost):,} of {len(ids):,} {side} samples of the given split are "
+                "not in the table, have fewer reads than rarefy_depth or have no "
+                f"value in the metadata: {some(lost)}. Use the table, metadata and "
+                "rarefy_depth that the split was made with."
+            )
+    if both := sorted(set(training) & set(validation)):
+        raise InputError(
+            f"{len(both):,} samples are both for training and for validation: "
+            f"{some(both)}."
+        )
+    for side, ids in (("training", training), ("validation", validation)):
+        if twice := sorted(i for i, n in Counter(ids).items() if n > 1):
+            raise InputError(
+                f"{len(twice):,} {side} samples are listed more than once: "
+                f"{some(twice)}."
+            )
+    if len(training) < splits.LEAST_TRAINING or len(validation) == 0:
+        raise InputError(
+            f"The given split has {len(training)} training and {len(validation)} "
+            f"validation samples in the table; at least {splits.LEAST_TRAINING} and 1 "
+            "are needed."
+        )
+    return sorted(training), sorted(validation)
+
+
+def _others(target: pd.DataFrame, ids: Sequence[str]) -> list[str]:
+    """The labelled samples that are not among `ids`."""
+    return target.index.difference(ids).tolist()
+
+
+def _relative_abundances(
+    table: FeatureTable, sample_ids: list[str]
+) -> tuple[sparse.csr_matrix, np.ndarray]:
+    """Shares of the reads, rows as in `sample_ids`, features sorted by id."""
+    rows = pd.Index(table.sample_ids).get_indexer(sample_ids)
+    order = np.argsort(table.feature_ids)
+    counts = table.counts[rows][:, order].astype(np.float64)
+    return normalize(counts, norm="l1"), table.feature_ids[order]
+
+
+def _values(config: ForestConfig, target: pd.DataFrame) -> np.ndarray:
+    """The target as scikit-learn takes it: (n,), or (n, T) for several targets."""
+    values = target.to_numpy(np.float64 if config.task == "regression" else str)
+    return values[:, 0] if target.shape[1] == 1 else values
+
+
+def _forest(
+    config: ForestConfig, features: int
+) -> RandomForestRegressor | RandomForestClassifier:
+    per_split = config.features_per_split()
+    kind = (
+        RandomForestRegressor if config.task == "regression" else RandomForestClassifier
+    )
+    return kind(
+        n_estimators=config.n_estimators,
+        max_features=min(per_split, features)
+        if isinstance(per_split, int)
+        else per_split,
+        random_state=config.random_seed,
+        n_jobs=config.n_jobs,
+    )
+
+
+def _predict(
+    config: ForestConfig,
+    forest: RandomForestRegressor | RandomForestClassifier,
+    features: sparse.csr_matrix,
+    target: pd.DataFrame,
+) -> tuple[pd.DataFrame, pd.DataFrame | None, dict[str, float]]:
+    index = pd.Index(target.index, name="id")
+    values = _values(config, target)
+    predicted = forest.predict(features)
+    if config.task == "regression":
+        scores = regression_metrics(values, predicted, config.metadata_column)
+        return pd.DataFrame(predicted, index, list(target.columns)), None, scores
+    shares = forest.predict_proba(features)
+    scores = classification_metrics(values, predicted, shares, forest.classes_)
+    labels = pd.DataFrame(
+        predicted.astype(object), index, list(target.columns), dtype=object
+    )
+    return labels, pd.DataFrame(shares, index, forest.classes_.astype(object)), scores

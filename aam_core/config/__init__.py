@@ -1,0 +1,96 @@
+"""Every option of q2-aam, declared once.
+
+The `aam` command line, the signatures of the QIIME 2 actions and the option tables of
+the documentation are generated from the dataclasses in this package, which are imported
+from here. An option is a field with a default, a one-line help, and its allowed values;
+nothing else in the project states a default.
+
+A command's options are one class (`PretrainConfig`, `TrainConfig`, …) that
+inherits the topics it needs, so that a function which needs only the model's
+options takes a `ModelOptions`, whichever command it serves.
+"""
+
+from aam_core.config.commands import (
+    COMMANDS,
+    ForestConfig,
+    PredictConfig,
+    PretrainConfig,
+    RunConfig,
+    TrainConfig,
+)
+from aam_core.config.covariates import (
+    CategoricalOptions,
+    UnknownOptions,
+    category_weights,
+)
+from aam_core.config.device import (
+    MEMORY_FRACTION,
+    CacheOptions,
+    DeviceOptions,
+    MemoryOptions,
+)
+from aam_core.config.forest import ForestOptions
+from aam_core.config.input import (
+    DepthOptions,
+    FeatureOptions,
+    InputOptions,
+    SplitOptions,
+    ValidationOptions,
+)
+from aam_core.config.model import (
+    ARCHITECTURE,
+    DEFAULT_PRESET,
+    PRESETS,
+    Architecture,
+    ModelOptions,
+    resolve_architecture,
+)
+from aam_core.config.optimisation import OptimiserOptions
+from aam_core.config.parallel import ParallelOptions
+from aam_core.config.prediction import PassOptions
+from aam_core.config.pretraining import BaseOptions, LossOptions
+from aam_core.config.target import (
+    METRICS,
+    TARGET_LOSSES,
+    ColumnOptions,
+    OutputOptions,
+    TargetOptions,
+)
+
+__all__ = [
+    "ARCHITECTURE",
+    "COMMANDS",
+    "DEFAULT_PRESET",
+    "MEMORY_FRACTION",
+    "METRICS",
+    "PRESETS",
+    "TARGET_LOSSES",
+    "Architecture",
+    "BaseOptions",
+    "CacheOptions",
+    "CategoricalOptions",
+    "ColumnOptions",
+    "DepthOptions",
+    "DeviceOptions",
+    "FeatureOptions",
+    "ForestConfig",
+    "ForestOptions",
+    "InputOptions",
+    "LossOptions",
+    "MemoryOptions",
+    "ModelOptions",
+    "OptimiserOptions",
+    "OutputOptions",
+    "ParallelOptions",
+    "PassOptions",
+    "PredictConfig",
+    "PretrainConfig",
+    "RunConfig",
+    "SplitOptions",
+    "TargetOptions",
+    "TrainConfig",
+    "UnknownOptions",
+    "ValidationOptions",
+    "category_weights",
+    "resolve_architecture",
+]

@@ -1,0 +1,77 @@
+"""The options of each command: one class, which inherits its topics."""
+
+import dataclasses
+from collections.abc import Mapping
+
+from aam_core.config.covariates import CategoricalOptions, UnknownOptions
+from aam_core.config.device import CacheOptions, DeviceOptions, MemoryOptions
+from aam_core.config.forest import ForestOptions
+from aam_core.config.input import (
+    DepthOptions,
+    FeatureOptions,
+    InputOptions,
+    SplitOptions,
+    ValidationOptions,
+)
+from aam_core.config.model import ModelOptions
+from aam_core.config.optimisation import OptimiserOptions
+from aam_core.config.option import Options
+from aam_core.config.parallel import ParallelOptions
+from aam_core.config.prediction import PassOptions
+from aam_core.config.pretraining import BaseOptions, LossOptions
+from aam_core.config.target import ColumnOptions, OutputOptions
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PretrainConfig(
+    ParallelOptions,
+    MemoryOptions,
+    DeviceOptions,
+    OptimiserOptions,
+    LossOptions,
+    SplitOptions,
+    ModelOptions,
+    InputOptions,
+):
+    """Options of `pretrain`."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig(
+    ParallelOptions,
+    MemoryOptions,
+    CacheOptions,
+    DeviceOptions,
+    OptimiserOptions,
+    LossOptions,
+    SplitOptions,
+    ModelOptions,
+    ValidationOptions,
+    BaseOptions,
+    CategoricalOptions,
+    OutputOptions,
+):
+    """Options of `train`."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PredictConfig(
+    CacheOptions, DeviceOptions, PassOptions, UnknownOptions, FeatureOptions
+):
+    """Options of `predict`; how samples are read is the model's own."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ForestConfig(ForestOptions, SplitOptions, DepthOptions, ColumnOptions):
+    """Options of `rf-baseline`."""
+
+
+#: Options of a command that trains a model.
+RunConfig = PretrainConfig | TrainConfig
+
+COMMANDS: Mapping[str, type[Options]] = {
+    "pretrain": PretrainConfig,
+    "train": TrainConfig,
+    "predict": PredictConfig,
+    "rf-baseline": ForestConfig,
+}

@@ -1,0 +1,1 @@
+"""What a model reads and predicts: tables, sequences, metadata, distances, batches."""

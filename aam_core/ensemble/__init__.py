@@ -1,0 +1,1 @@
+"""Members beside the network: their fitting, and how they are mixed."""

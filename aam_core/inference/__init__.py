@@ -1,0 +1,1 @@
+"""Running a model without training it: each ASV is encoded once."""

@@ -1,0 +1,1 @@
+"""The folder of an encoder or model: what artifacts hold."""

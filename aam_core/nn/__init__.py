@@ -1,0 +1,1 @@
+"""The model, from its layers to its losses; knows nothing of files and processes."""

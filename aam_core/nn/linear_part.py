@@ -1,0 +1,166 @@
+"""A linear model of the community, which is mixed with the network's prediction.
+
+Each ASV adds its contribution times the log of its abundance. The contribution is a
+smooth function of the ASV's embedding, in random Fourier features (Rahimi & Recht
+2007), so that ASVs of like sequences add alike, and new ones have a contribution, too.
+It is fitted at once, with a penalty, on the training samples; how much of it is mixed
+in is chosen by the validation samples (beside a deep network, as in Cheng et al. 2016,
+arXiv:1606.07792, but fitted apart from it).
+
+Shapes: N samples, S of a batch, A ASVs of the largest, U distinct ASVs, D width, K
+features, O outputs, C categorical columns.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from aam_core.data.batches import Batch
+from aam_core.nn.head import HeadShape
+
+#: Spreads of the frequencies, for embeddings of variance 1, and features of each.
+SPREADS, FEATURES = (1.0, 2.0), 1024
+
+
+#: Abundances are counted as if of so many reads: log10(1 + READS · abundance).
+READS = 10_000
+
+
+def level(abundance: Tensor) -> Tensor:
+    """By how much an ASV of this relative abundance counts; 0 where it is not."""
+    return (1 + READS * abundance).log10()
+
+
+class LinearPart(nn.Module):
+    """The model itself; nothing of it is trained by gradients.
+
+    Parameters
+    ----------
+    width : int
+        D.
+    shape : HeadShape
+        What is predicted, and from which covariates; K is its `linear`, if not 0.
+    weighted : bool
+        Whether abundances count; else only which ASVs there are.
+    """
+
+    def __init__(self, width: int, shape: HeadShape, weighted: bool) -> None:
+        super().__init__()
+        self.shape = shape
+        self.weighted = weighted
+        features = shape.linear or FEATURES * len(SPREADS)
+        sizes = {
+            "frequency_DK": (width, features),
+            "phase_K": (features,),
+            "weight_KO": (features, shape.outputs),
+            "category_CO": (sum(shape.cardinalities), shape.outputs),
+            "bias_O": (shape.outputs,),
+            "share": (),
+        }
+        for name, size in sizes.items():
+            self.register_buffer(name, torch.zeros(size))
+
+    @torch.no_grad()
+    def draw(self, asv_UD: Tensor, seed: int) -> None:
+        """Draw the features, for ASVs that are embedded like these."""
+        generator = torch.Generator().manual_seed(seed)
+        spread_D, mean_D = torch.std_mean(asv_UD.float().cpu(), dim=0, unbiased=False)
+        spread_D = spread_D.clamp_min(1e-6)
+        width, features = self.frequency_DK.shape
+        drawn = torch.randn(width, features, generator=generator) / math.sqrt(width)
+        drawn *= torch.tensor(SPREADS).repeat(features // len(SPREADS))
+        phase_K = 2 * math.pi * torch.rand(features, generator=generator)
+        self.frequency_DK.copy_(drawn / spread_D[:, None])
+        self.phase_K.copy_(phase_K - (mean_D / spread_D) @ drawn)
+
+    def features(self, asv_UD: Tensor) -> Tensor:
+        """(U, K) of ASV embeddings."""
+        return (asv_UD.float() @ self.frequency_DK + self.phase_K).cos()
+
+    def sums(self, batch: Batch, of_asvs: Tensor) -> Tensor:
+        """(S, …): what the ASVs of each sample add, of (U, …)."""
+        counted_SA = batch.present_SA.float()
+        if self.weighted:
+            counted_SA = level(batch.abundance_SA)
+        counted_SU = counted_SA.new_zeros(len(counted_SA), len(of_asvs))
+        counted_SU.scatter_add_(1, batch.index_SA, counted_SA)
+        return counted_SU @ of_asvs
+
+    def contributions(self, asv_UD: Tensor) -> Tensor:
+        """What each ASV adds per unit of `level`, (U, O)."""
+        with torch.autocast(asv_UD.device.type, enabled=False):
+            return self.features(asv_UD) @ self.weight_KO
+
+    def forward(self, batch: Batch, added_UO: Tensor) -> Tensor:
+        """Return (S, O), scaled targets or logits, by the ASVs' `contributions`."""
+        with torch.autocast(added_UO.device.type, enabled=False):
+            out_SO = self.sums(batch, added_UO)
+            if batch.categories_SK is not None and len(self.category_CO):
+                starts = torch.from_numpy(self._starts()).to(batch.categories_SK)
+                out_SO += self.category_CO[batch.categories_SK + starts].sum(dim=1)
+            return out_SO + self.bias_O
+
+    def _starts(self) -> np.ndarray:
+        """Where the categories of each column start among all."""
+        return np.cumsum([0, *self.shape.cardinalities])[:-1]
+
+    def indicators(self, categories_NC: np.ndarray) -> np.ndarray:
+        """One column for each category, unknown included, which is in none."""
+        found = np.zeros((len(categories_NC), len(self.category_CO)))
+        rows, columns = np.nonzero(categories_NC)
+        found[rows, (categories_NC + self._starts())[rows, columns]] = 1
+        return found
+
+    @torch.no_grad()
+    def take(self, found: "Fitted", shares: np.ndarray) -> None:
+        """Take what was fitted to the features and to `indicators`.
+
+        A sample of unknown category is predicted as the mean over the categories, whose
+        `shares` among the samples are given.
+        """
+        weights = torch.from_numpy(found.weights_KO).float()
+        self.weight_KO.copy_(weights[: len(self.weight_KO)])
+        self.bias_O.copy_(torch.from_numpy(found.bias_O))
+        of_categories = weights[len(self.weight_KO) :]
+        mean = torch.from_numpy(shares).float()[:, None] * of_categories
+        for start, size in zip(self._starts(), self.shape.cardinalities, strict=True):
+            here = slice(start, start + size)
+            self.category_CO[here] = of_categories[here]
+            self.category_CO[start] = mean[here].sum(dim=0)
+
+    def mixed(self, target: Tensor, linear_SO: Tensor) -> Tensor:
+        """The network's output, mixed with the linear model's.
+
+        Parameters
+        ----------
+        target : Tensor
+            (S, O) logits, (S, O) scaled predictions, or (S, O, Q) scaled quantiles.
+        linear_SO : Tensor
+            What `forward` returns.
+
+        Returns
+        -------
+        Tensor
+            Of the shape of `target`. Classes are mixed by their probabilities;
+            quantiles are all moved by as much as their median.
+        """
+        target, share = target.float(), self.share
+        if self.shape.classes:
+            network, linear = target.log_softmax(-1), linear_SO.log_softmax(-1)
+            return torch.logaddexp(network + (1 - share).log(), linear + share.log())
+        if self.shape.quantiles:
+            moved_SO = share * (linear_SO - target[..., self.shape.median])
+            return target + moved_SO[..., None]
+        return torch.lerp(target, linear_SO, share)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A model in closed form: outputs = inputs @ weights + bias."""
+
+    weights_KO: np.ndarray
+    bias_O: np.ndarray
+    penalty: float

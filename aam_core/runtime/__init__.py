@@ -1,0 +1,1 @@
+"""The machine: devices, the memory of the process, files for what exceeds it."""

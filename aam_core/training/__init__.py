@@ -1,0 +1,1 @@
+"""One training run: its session, loop, memory, and how it resumes."""

@@ -1,0 +1,401 @@
+"""What a run needs to be stopped, and to go on later as if it never was.
+
+After each epoch the whole state of training is in one file. It holds tensors,
+numbers and texts only; with a strategy that is sharded, the tensors are in parts beside
+it. No code in any of it is run.
+"""
+
+import math
+import os
+import shutil
+import signal
+import threading
+import time
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from aam_core.config.option import Options
+from aam_core.data.inputs import Inputs
+from aam_core.distributed.strategy import Strategy, placed, whole
+from aam_core.errors import InputError, some
+from aam_core.io.model_folder import SHARDS, STATE, STATE_SCHEMA, read_state
+
+#: Options that may differ when a run goes on: they do not change what is computed.
+FREE = (
+    "device",
+    "num_workers",
+    "max_hours",
+    "memory_profile",
+    "cache_memory",
+    "strategy",
+    "devices",
+    "fsdp_sharded_checkpoint",
+    "fsdp_cpu_offload",
+)
+#: Training samples whose distances are compared with those of the interrupted run.
+COMPARED = 8
+
+
+@dataclass
+class Progress:
+    """How far a run is, and its best model so far."""
+
+    epoch: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    best: float = math.inf  #: lower is better
+    best_epoch: int = 0
+    best_state: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def waited(self) -> int:
+        """Epochs since the best one."""
+        return self.epoch - self.best_epoch
+
+    def add(
+        self,
+        row: dict[str, float],
+        score: float,
+        model: nn.Module,
+        copy: Callable[[nn.Module], dict[str, Tensor]],
+    ) -> None:
+        """Record an epoch; its weights are copied if it is the best one."""
+        self.epoch = int(row["epoch"])
+        self.history.append(row)
+        if score < self.best or not self.best_epoch:
+            self.best = math.inf if math.isnan(score) else score
+            self.best_epoch = self.epoch
+            self.best_state = copy(model)
+
+
+class StateKeeper:
+    """Writes the state of a run, and brings back that of an interrupted one.
+
+    The state is the same, however many processes wrote it. With a strategy that is
+    `sharded` each of them writes its tensors to a folder beside the file.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        Where the state is written; without it, nowhere.
+    resume_from : Path, optional
+        Folder of the state to go on from; it may be `folder`.
+    identity : dict, optional
+        Of `identity_of`: what has to be the same for a run to go on.
+    strategy : Strategy, optional
+        Of processes that share the run.
+
+    Raises
+    ------
+    InputError
+        If there is no state in `resume_from`, or it is of another run.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None = None,
+        resume_from: Path | None = None,
+        identity: Mapping[str, Any] | None = None,
+        strategy: Strategy | None = None,
+    ) -> None:
+        self.folder = folder
+        self.identity = dict(identity or {})
+        self.strategy = strategy or Strategy(torch.device("cpu"))
+        if self.strategy.sharded and folder is None:
+            raise InputError(
+                "fsdp_sharded_checkpoint has no effect where no training state is "
+                "written: leave it out, or name a folder for the state."
+            )
+        self.resume_from = resume_from
+        self._earlier = None if resume_from is None else read_state(resume_from)
+        #: what was found out about memory, of `fit_to_memory`
+        self.decided: dict[str, Any] = (self._earlier or {}).get("decided", {})
+        if self._earlier is not None and identity is not None:
+            check_same(self._earlier["identity"], self.identity)
+
+    @property
+    def resumes(self) -> bool:
+        """Whether an interrupted run goes on."""
+        return self._earlier is not None
+
+    def restore(self, model: nn.Module, stepper: Any) -> Progress:
+        """Set model, optimiser, schedule and random numbers to the earlier state."""
+        state, self._earlier = self._earlier, None
+        if state is None:
+            return Progress()
+        if state.get("shards"):
+            from aam_core.distributed.sharded_state import load_shards  # slow to import
+
+            groups = state["stepper"]["optimizer"]["param_groups"]
+            folder = self.resume_from / state["shards"]
+            load_shards(folder, model, stepper.optimizer, groups)
+            state["stepper"]["optimizer"] = stepper.optimizer.state_dict()
+        else:
+            self.strategy.load(model, state["model"])
+            _share_moments(state["stepper"]["optimizer"], stepper.optimizer)
+        stepper.load_state_dict(state["stepper"])
+        _set_random_of(self.strategy, state)
+        return Progress(**state["progress"])
+
+    def write(self, model: nn.Module, stepper: Any, progress: Progress) -> None:
+        """Replace the state in the folder; a crash leaves the one before."""
+        if self.folder is None:
+            return
+        state = {"schema": STATE_SCHEMA, "identity": self.identity}
+        state |= {"decided": self.decided}
+        state |= {"stepper": stepper.state_dict(), "progress": vars(progress)}
+        random = self.strategy.each(_random())
+        state |= {"random": random[0], "random_of_others": random[1:]}
+        if self.strategy.main:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        if self.strategy.sharded:
+            from aam_core.distributed.sharded_state import save_shards  # slow to import
+
+            state["shards"] = self.strategy.same(self._new_name(progress.epoch))
+            save_shards(self.folder / state["shards"], model, stepper.optimizer)
+            groups = state["stepper"]["optimizer"]["param_groups"]
+            state["stepper"]["optimizer"] = {"param_groups": groups}
+        else:
+            state["model"] = self._weights(model, progress)
+            state["stepper"] = whole(state["stepper"], self.strategy.main)
+        if self.strategy.main:
+            self._replace(state)
+        self.strategy.barrier()
+
+    def _new_name(self, epoch: int) -> str:
+        """A folder that is not there, so that a crash leaves the one before."""
+        name = f"{SHARDS}{epoch}"
+        while (self.folder / name).exists():
+            name += "-again"
+        return name
+
+    def _weights(self, model: nn.Module, progress: Progress) -> dict[str, Tensor]:
+        if progress.epoch and progress.epoch == progress.best_epoch:
+            return progress.best_state  # shared, so that they are written once
+        return whole(dict(model.state_dict()), self.strategy.main)
+
+    def _replace(self, state: Mapping[str, Any]) -> None:
+        part = self.folder / f"{STATE}.part"
+        with open(part, "wb") as handle:
+            torch.save(state, handle)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(part, self.folder / STATE)
+        for shards in self.folder.glob(f"{SHARDS}*"):
+            if shards.name != state.get("shards"):
+                shutil.rmtree(shards)
+
+    def end(self, completed: bool, model: Path) -> None:
+        """Leave what a run leaves whose model is written.
+
+        Parameters
+        ----------
+        completed : bool
+            A complete run leaves no state, a stopped one its last.
+        model : Path
+            Folder of the model. A state beside the model is one file, so that it goes
+            where the model goes.
+        """
+        if self.folder is None or not self.folder.is_dir() or not self.strategy.main:
+            return
+        if completed:
+            self._remove()
+        elif self.strategy.sharded and self.folder.resolve() == model.resolve():
+            from aam_core.distributed.sharded_state import read_shards  # slow to import
+
+            state = read_state(self.folder)
+            weights, moments = read_shards(self.folder / state.pop("shards"))
+            state["model"] = weights
+            state["stepper"]["optimizer"]["state"] = moments
+            self._replace(state)
+
+    def _remove(self) -> None:
+        for name in (STATE, f"{STATE}.part"):
+            (self.folder / name).unlink(missing_ok=True)
+        for shards in self.folder.glob(f"{SHARDS}*"):
+            shutil.rmtree(shards)
+        if not any(self.folder.iterdir()):
+            self.folder.rmdir()
+
+
+def _share_moments(state: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> None:
+    """Let the optimiser's tensors be shared as their parameters are."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for number, values in state["state"].items():
+        like = parameters[number].detach()
+        for name, value in values.items():
+            if isinstance(value, Tensor) and value.shape == like.shape and like.dim():
+                values[name] = placed(value, like)
+
+
+def identity_of(
+    command: str,
+    options: Options,
+    inputs: Inputs,
+    training: np.ndarray,
+    validation: np.ndarray,
+    **more: Any,
+) -> dict[str, Any]:
+    """What a run that goes on must share with the interrupted one.
+
+    Parameters
+    ----------
+    command : str
+        `pretrain` or `train`.
+    options : Options
+        All options of the command.
+    inputs : Inputs
+        Samples and distances.
+    training, validation : numpy.ndarray
+        Rows of the samples.
+    **more : array or Path, optional
+        Whatever else the run reads, by the name that a message should give it.
+    """
+    study = inputs.study
+    counts = study.table.counts
+    read = {
+        "table": np.concatenate(
+            [part.astype(np.int64) for part in (counts.indices, counts.data)]
+        ),
+        "sequences": study.tokens_FL,
+        **more,
+    }
+    few = [] if inputs.distances is None else inputs.distances(training[:COMPARED])
+    return {
+        "command": command,
+        "options": options.to_dict(),
+        "training": study.table.sample_ids[training].tolist(),
+        "validation": study.table.sample_ids[validation].tolist(),
+        "distances": np.asarray(few, dtype=float).ravel().tolist(),
+        "read": {name: _checksum(value) for name, value in read.items()},
+    }
+
+
+def _checksum(value: Any) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, Path):
+        return zlib.crc32(value.read_bytes())
+    array = np.asarray(value)
+    if array.dtype == object:
+        return zlib.crc32(repr(array.tolist()).encode())
+    return zlib.crc32(
+        np.ascontiguousarray(array).tobytes(), zlib.crc32(repr(array.shape).encode())
+    )
+
+
+def check_same(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise unless a run is the continuation of the interrupted one.
+
+    Raises
+    ------
+    InputError
+        That names the first option, or the data, that differs.
+    """
+    hint = "To go on, repeat the command of the interrupted run as it was."
+    if earlier["command"] != now["command"]:
+        raise InputError(
+            f"The interrupted run is one of {earlier['command']}, not of "
+            f"{now['command']}. {hint}"
+        )
+    before = earlier["options"]
+    for name, value in now["options"].items():
+        if name not in FREE and name in before and before[name] != value:
+            raise InputError(
+                f"{name} is {value!r}, but was {before[name]!r} in the interrupted "
+                f"run. {hint} Only {', '.join(FREE)} may differ."
+            )
+    for name in ("training", "validation"):
+        other = set(earlier[name]) ^ set(now[name])
+        if other:
+            raise InputError(
+                f"The {name} samples are not those of the interrupted run: "
+                f"{some(sorted(other))}. {hint}"
+            )
+    wrong = [n for n, value in now["read"].items() if earlier["read"].get(n) != value]
+    if len(earlier["distances"]) != len(now["distances"]) or not np.allclose(
+        earlier["distances"], now["distances"], atol=1e-4
+    ):
+        wrong.append("distances")
+    if wrong:
+        raise InputError(f"Not what the interrupted run read: {some(wrong)}. {hint}")
+
+
+class StopRequest:
+    """Whether training should end early: SIGTERM came, or the time is over.
+
+    A context manager: within it SIGTERM, with which batch systems announce the end
+    of a job, does not end the process.
+
+    Parameters
+    ----------
+    max_hours : float, optional
+        Most hours from now.
+    """
+
+    def __init__(self, max_hours: float | None = None) -> None:
+        self.hours = max_hours
+        self._end = math.inf
+        if max_hours is not None:
+            self._end = time.monotonic() + 3600 * max_hours
+        self._signalled = False
+        self._before: Any = None
+
+    def __enter__(self) -> "StopRequest":
+        # Python allows handlers in the main thread only; QIIME 2 may use others.
+        self._main = threading.current_thread() is threading.main_thread()
+        if self._main:
+            self._before = signal.signal(signal.SIGTERM, self._handle)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._main:
+            signal.signal(signal.SIGTERM, self._before or signal.SIG_DFL)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self._signalled = True
+
+    @property
+    def reason(self) -> str | None:
+        """Why training should end, or None."""
+        if self._signalled:
+            return "it was asked to (SIGTERM)"
+        if time.monotonic() > self._end:
+            return f"max_hours {self.hours:g} is over"
+        return None
+
+
+def _random() -> dict[str, Any]:
+    """The states of torch's random generators; all else draws from seeds."""
+    states: dict[str, Any] = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state_all()
+    if torch.backends.mps.is_available():
+        states["mps"] = torch.mps.get_rng_state()
+    return states
+
+
+def _set_random(states: Mapping[str, Any]) -> None:
+    torch.set_rng_state(states["cpu"])
+    if "cuda" in states and torch.cuda.device_count() == len(states["cuda"]):
+        torch.cuda.set_rng_state_all(states["cuda"])
+    if "mps" in states and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(states["mps"])
+
+
+def _set_random_of(strategy: Strategy, state: Mapping[str, Any]) -> None:
+    """Set this process's generators; new ones start from the main process's."""
+    states = [state["random"], *state.get("random_of_others", [])]
+    if strategy.world == len(states):
+        _set_random(states[strategy.rank])
+        return
+    _set_random(states[0])
+    if strategy.rank:
+        torch.manual_seed(torch.initial_seed() + strategy.rank)
