@@ -1,12 +1,16 @@
 """Tiny runs of the commands, for tests of what an option changes in them."""
 
+import numpy as np
+
 from aam_core.commands.predict import predict
 from aam_core.commands.pretrain import pretrain
 from aam_core.commands.rf_baseline import rf_baseline
 from aam_core.commands.train import train
 from aam_core.config import ForestConfig, PredictConfig, PretrainConfig, TrainConfig
+from aam_core.data.table import FeatureTable
 from aam_core.io import model_folder
 from tests import generate
+from tests.reports import QUIET, silent
 
 SMALL = generate.SIZES | {
     "rarefy_depth": 300,
@@ -17,8 +21,23 @@ SMALL = generate.SIZES | {
 COLUMN = {"metadata_column": "value"}
 
 
-def silent(line):
-    """Hear nothing."""
+def shared(made):
+    """What each command reads of a study."""
+    return {"table": made.table, "sequences": made.sequences}
+
+
+def config_of(task="regression", **changes):
+    """Of a training of three epochs."""
+    column = "value" if task == "regression" else "kind"
+    options = {"epochs": 3, "task": task, "metadata_column": (column,)}
+    return TrainConfig(**SMALL | options | changes)
+
+
+def turned(table: FeatureTable) -> FeatureTable:
+    """The table with its samples and features in another order."""
+    generator = np.random.default_rng(5)
+    rows = generator.permutation(table.shape[0])
+    return table.take_samples(rows).take_features(generator.permutation(table.shape[1]))
 
 
 def go(command, made, path, given=None, **options):
@@ -26,7 +45,7 @@ def go(command, made, path, given=None, **options):
 
     `given` replaces what the command reads; None takes it away.
     """
-    reads = {"table": made.table, "sequences": made.sequences, "report": silent}
+    reads = shared(made) | QUIET
     reads |= {"metadata": made.metadata}
     if command != "predict":
         reads |= {"phylogeny": made.phylogeny}

@@ -20,6 +20,7 @@ from aam_core.training.loop import make_optimizer
 from aam_core.training.memory import expected_bytes, load_of
 from aam_core.training.pretrain_session import PretrainSession
 from tests import generate
+from tests.reports import silent
 
 CPU = torch.device("cpu")
 
@@ -27,7 +28,7 @@ CPU = torch.device("cpu")
 def take_steps(config: PretrainConfig, steps: int) -> tuple[int, int]:
     made = generate.study(samples=config.batch_size, features=300)
     study = prepare_study(
-        made.table, made.sequences, config, max_bp=60, seed=0, report=lambda line: None
+        made.table, made.sequences, config, max_bp=60, seed=0, report=silent
     )
     phylogeny = made.phylogeny.shear(study.table.feature_ids)
     inputs = Inputs(study, BatchUniFrac(phylogeny, study.table, "unweighted"))

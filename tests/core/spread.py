@@ -17,7 +17,7 @@ from aam_core.config import PretrainConfig, TrainConfig, resolve_architecture
 from aam_core.data.inputs import Sources, prepare_inputs
 from aam_core.data.labels import fit_labels
 from aam_core.data.targets import read_target
-from aam_core.distributed.launch import rank
+from aam_core.distributed.launch import on_all_devices, rank
 from aam_core.distributed.processes import Processes
 from aam_core.distributed.strategy import Strategy, whole
 from aam_core.errors import InputError
@@ -29,6 +29,7 @@ from aam_core.training.pretrain_session import PretrainSession
 from aam_core.training.resume import StateKeeper
 from aam_core.training.train_session import TrainSession, head_shape
 from tests import generate
+from tests.reports import silent
 
 CPU = torch.device("cpu")
 SMALL = generate.SIZES | {
@@ -42,10 +43,6 @@ SMALL = generate.SIZES | {
 }
 TRAINING = np.arange(12)  # batches of 5, 5 and 2 samples
 VALIDATION = np.arange(12, 17)
-
-
-def quiet(line):
-    pass
 
 
 def config_of(task, strategy="none", **more):
@@ -65,7 +62,7 @@ def session_of(config):
     fusion.UNKNOWN_RATE = 0.0  # a random choice, which processes make on their own
     made = generate.study(samples=17)
     sources = Sources(made.table, made.sequences, made.phylogeny)
-    inputs = prepare_inputs(config, sources, max_bp=config.max_bp, report=quiet)
+    inputs = prepare_inputs(config, sources, max_bp=config.max_bp, report=silent)
     torch.manual_seed(0)
     model = Encoder(resolve_architecture(config))
     if isinstance(config, PretrainConfig):
@@ -73,8 +70,8 @@ def session_of(config):
         session.calibrate(new_base=True)
         return session, model
     ids = inputs.study.table.sample_ids
-    target = read_target(made.metadata, ("value",), "regression", ids, quiet)
-    labels = fit_labels(config, made.metadata, target, TRAINING, quiet)
+    target = read_target(made.metadata, ("value",), "regression", ids, silent)
+    labels = fit_labels(config, made.metadata, target, TRAINING, silent)
     model = SequencePredictor(model, head_shape(config, labels))
     session = TrainSession(config, model, inputs, labels, TRAINING, VALIDATION, CPU)
     session.calibrate(new_base=True)
@@ -109,7 +106,7 @@ def run(session, model, strategy=None, folder=None, resume=None):
         session.batches(),
         session.config,
         CPU,
-        report=quiet,
+        report=silent,
         keeper=keeper,
         strategy=strategy,
     )
@@ -224,8 +221,11 @@ def in_processes(number, folder, jobs, nodes=1):
     return torch.load(Path(folder) / "found.pt", weights_only=True)
 
 
+@on_all_devices
 def doomed(config, output, report, victim):
     """A process of `launch` that is killed, or finds an error; the others wait."""
+    if output == "deaf":  # as one that computes, and does not come to hear it
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     report(f"{rank()} {os.getpid()}")
     if victim is not None:  # both are there before one ends
         dist.init_process_group("gloo")

@@ -8,12 +8,9 @@ from aam_core.commands.rf_baseline import rf_baseline
 from aam_core.config import ForestConfig
 from aam_core.data.table import FeatureTable
 from aam_core.errors import InputError
+from tests.reports import silent
 
 SAMPLES, FEATURES = 40, 12
-
-
-def quiet(sentence):
-    pass
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +45,7 @@ def config(**options):
     return ForestConfig(**defaults | {"n_jobs": 1} | options)
 
 
-def run(counts, metadata, training=None, validation=None, report=quiet, **options):
+def run(counts, metadata, training=None, validation=None, report=silent, **options):
     return rf_baseline(
         config(**options),
         table=FeatureTable.from_dataframe(counts),

@@ -15,14 +15,8 @@ from aam_core.data.batches import (
     mask_nucleotides,
 )
 from aam_core.data.sequences import MASK, PAD, UNKNOWN
-from tests import generate
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def study():
-    return generate.prepared(samples=10)
 
 
 def maker(study, **options):

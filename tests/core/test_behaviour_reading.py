@@ -17,20 +17,10 @@ from aam_core.data.sequences import MASK
 from aam_core.data.table import FeatureTable
 from aam_core.io import model_folder
 from aam_core.nn.encoder import Encoder
-from tests import generate
-from tests.runs import forest, go, silent
+from tests.reports import silent
+from tests.runs import forest, go
 
 trained = pytest.mark.parametrize("command", ["pretrain", "train"])
-
-
-@pytest.fixture(scope="module")
-def made():
-    return generate.study(samples=32)
-
-
-@pytest.fixture(scope="module")
-def model(made, tmp_path_factory):
-    return go("train", made, tmp_path_factory.mktemp("model") / "m")
 
 
 @pytest.fixture
@@ -142,12 +132,12 @@ def test_dropped_features_are_as_if_never_there(made, tmp_path, command):
 
 
 @pytest.mark.behaviour("missing_features", command="predict")
-def test_features_dropped_in_prediction(made, model):
+def test_features_dropped_in_prediction(made, saved_model):
     counts = sparse.hstack([made.table.counts, np.full((32, 1), 50)]).tocsr()
     names = np.append(made.table.feature_ids, "strange")
     given = {"table": FeatureTable(counts, made.table.sample_ids, names)}
-    found = go("predict", made, model, given, missing_features="drop")
-    plain = go("predict", made, model)
+    found = go("predict", made, saved_model, given, missing_features="drop")
+    plain = go("predict", made, saved_model)
     pd.testing.assert_frame_equal(found.predictions, plain.predictions)
 
 

@@ -11,13 +11,7 @@ from aam_core.io import model_folder
 from aam_core.nn.fusion import CrossAttention
 from aam_core.nn.head import TargetHead
 from aam_core.training import train_session
-from tests import generate
 from tests.runs import go, layers, shapes
-
-
-@pytest.fixture(scope="module")
-def made():
-    return generate.study(samples=32)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ QUICK = ["--epochs=1", "--head-epochs=1", "--depth=100", "--folds=3"]
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory):
+def unordered(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     made = generate.study(samples=18)
     counts = made.table.counts.T.toarray()
@@ -47,9 +47,9 @@ def read(files, column="value"):
     ("column", "scores"),
     [("value", ("r2", "mae")), ("kind", ("accuracy", "f1"))],
 )
-def test_settings_are_measured(files, tmp_path, column, scores):
+def test_settings_are_measured(unordered, tmp_path, column, scores):
     path = tmp_path / "result.json"
-    words = ["encoders", *(f"--{kind}={file}" for kind, file in files.items())]
+    words = ["encoders", *(f"--{kind}={file}" for kind, file in unordered.items())]
     settings = [f"{SMALL} nucleotide_patch={patch}" for patch in (4, 10)]
     words += [*QUICK, f"--column={column}", "--group=subject", f"--json={path}"]
     words += [f"--setting={text}" for text in settings]
@@ -73,9 +73,9 @@ def test_settings_are_measured(files, tmp_path, column, scores):
     assert "val_nuc_accuracy" in done.output
 
 
-def test_no_fold_times_steps_only(files, tmp_path):
+def test_no_fold_times_steps_only(unordered, tmp_path):
     path = tmp_path / "result.json"
-    words = ["encoders", *(f"--{kind}={file}" for kind, file in files.items())]
+    words = ["encoders", *(f"--{kind}={file}" for kind, file in unordered.items())]
     words += ["--column=value", *QUICK, "--folds-run=0", f"--json={path}"]
     words += [f"--setting={SMALL} nucleotide_patch={patch}" for patch in (1, 20)]
     done = CliRunner().invoke(main, words, catch_exceptions=False)
@@ -86,8 +86,8 @@ def test_no_fold_times_steps_only(files, tmp_path):
     assert slow > fast > 0
 
 
-def test_study_is_read_in_one_order_and_groups_are_not_divided(files):
-    data = read(files)
+def test_study_is_read_in_one_order_and_groups_are_not_divided(unordered):
+    data = read(unordered)
     made = generate.study(samples=18)
     assert list(data.metadata.index) == list(data.table.sample_ids)
     assert "s17" not in data.metadata.index
@@ -104,9 +104,9 @@ def test_study_is_read_in_one_order_and_groups_are_not_divided(files):
 
 
 @pytest.mark.parametrize("column", ["value", "kind"])
-def test_ridge_is_fitted_on_the_training_samples_only(files, monkeypatch, column):
+def test_ridge_is_fitted_on_the_training_samples_only(unordered, monkeypatch, column):
     """With one penalty it is scikit-learn's, on standardised embeddings."""
-    data = read(files, column)
+    data = read(unordered, column)
     generator = np.random.default_rng(0)
     ids = data.metadata.index
     made = pd.DataFrame(generator.normal(size=(len(ids), 3)), index=ids)
@@ -134,9 +134,9 @@ def test_ridge_is_fitted_on_the_training_samples_only(files, monkeypatch, column
         assert found["accuracy"] == accuracy_score(true[unseen], expected)
 
 
-def test_embedding_is_that_of_each_sample(files, tmp_path):
+def test_embedding_is_that_of_each_sample(unordered, tmp_path):
     """Of one sample alone as among the others."""
-    data = read(files)
+    data = read(unordered)
     options = encoders.parse_setting(f"{SMALL} nucleotide_patch=4")
     options |= {"epochs": 1, "rarefy_depth": 100}
     inputs, labels = encoders.inputs_of(data)

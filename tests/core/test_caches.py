@@ -31,6 +31,7 @@ from aam_core.runtime import spill
 from aam_core.runtime.spill import Room, free_memory
 from aam_core.training.train_session import TrainSession
 from tests import generate
+from tests.reports import silent
 
 CPU = torch.device("cpu")
 SMALL = generate.SIZES | {
@@ -46,45 +47,41 @@ class Killed(Exception):
     pass
 
 
-def silent(line):
-    pass
-
-
 @pytest.fixture(scope="module")
-def made():
+def uneven():
     """Samples of 4 to 24 ASVs, of which some sequences are shorter."""
-    made = generate.study(samples=32)
-    counts = made.table.counts.toarray()
+    plain = generate.study(samples=32)
+    counts = plain.table.counts.toarray()
     generator = np.random.default_rng(0)
     for row in counts:
         row[generator.permutation(40)[: generator.integers(8, 34)]] = 0
         row[:2] += 200
-    table = dataclasses.replace(made.table, counts=type(made.table.counts)(counts))
-    cut = {n: s[: 60 - 5 * (i % 3)] for i, (n, s) in enumerate(made.sequences.items())}
-    return dataclasses.replace(made, table=table, sequences=cut)
+    table = dataclasses.replace(plain.table, counts=type(plain.table.counts)(counts))
+    cut = {n: s[: 60 - 5 * (i % 3)] for i, (n, s) in enumerate(plain.sequences.items())}
+    return dataclasses.replace(plain, table=table, sequences=cut)
 
 
 @pytest.fixture(scope="module")
-def study(made):
+def prepared(uneven):
     options = InputOptions(rarefy_depth=100)
     return prepare_study(
-        made.table, made.sequences, options, max_bp=60, seed=1, report=silent
+        uneven.table, uneven.sequences, options, max_bp=60, seed=1, report=silent
     )
 
 
 @pytest.fixture(scope="module")
-def encoder(made, tmp_path_factory):
+def encoder(uneven, tmp_path_factory):
     output = tmp_path_factory.mktemp("encoder") / "best"
-    given = {"table": made.table, "sequences": made.sequences, "report": silent}
+    given = {"table": uneven.table, "sequences": uneven.sequences, "report": silent}
     config = PretrainConfig(**SMALL, epochs=1)
-    pretrain(config, output, phylogeny=made.phylogeny, **given)
+    pretrain(config, output, phylogeny=uneven.phylogeny, **given)
     return output
 
 
 @pytest.fixture(scope="module")
-def model(made, encoder, tmp_path_factory):
+def model(uneven, encoder, tmp_path_factory):
     output = tmp_path_factory.mktemp("model") / "best"
-    start(made, TrainConfig(**FROZEN), output, encoder=encoder)
+    start(uneven, TrainConfig(**FROZEN), output, encoder=encoder)
     return output
 
 
@@ -124,16 +121,16 @@ def frozen_base(encoder, study, maker, limit=10**9, batch_size=5):
 
 @pytest.mark.parametrize("sampling", ["first", "abundance", "random"])
 @pytest.mark.parametrize("limit", [10**9, 2000, 0])
-def test_kept_samples_equal_the_plain_encoder(study, sampling, limit):
+def test_kept_samples_equal_the_plain_encoder(prepared, sampling, limit):
     """The reference encodes the nucleotides of each batch anew."""
     encoder = new_encoder()
-    frozen = frozen_base(encoder, study, maker_of(study, sampling), limit)
-    sizes = np.diff(study.table.counts.indptr)
+    frozen = frozen_base(encoder, prepared, maker_of(prepared, sampling), limit)
+    sizes = np.diff(prepared.table.counts.indptr)
     assert (sizes > LIMIT).any()
     assert (sizes < LIMIT).any()
     order = np.random.default_rng(0).permutation(len(sizes))
     only_large, only_one = np.flatnonzero(sizes > LIMIT)[:3], order[:1]
-    plain, known = (maker_of(study, sampling, tokens=t) for t in (True, False))
+    plain, known = (maker_of(prepared, sampling, tokens=t) for t in (True, False))
     for rows in (*np.array_split(order, 5), only_large, only_one):
         for epoch in (0, 3):
             with torch.no_grad():
@@ -165,18 +162,18 @@ RUNS = {
 
 @pytest.mark.parametrize("name", RUNS)
 def test_training_equals_training_without_the_cache(
-    made, encoder, tmp_path, monkeypatch, name
+    uneven, encoder, tmp_path, monkeypatch, name
 ):
     config = TrainConfig(**FROZEN | {"token_limit": LIMIT} | RUNS[name])
-    distances = {"phylogeny": made.phylogeny, "encoder": encoder}
-    start(made, config, tmp_path / "kept", **distances)
+    distances = {"phylogeny": uneven.phylogeny, "encoder": encoder}
+    start(uneven, config, tmp_path / "kept", **distances)
 
     def plain(self, batch):
         with torch.no_grad():
             return self.encoder(batch, self.table(batch))
 
     monkeypatch.setattr(FrozenBase, "__call__", plain)
-    start(made, config, tmp_path / "plain", **distances)
+    start(uneven, config, tmp_path / "plain", **distances)
     first, second = (
         model_folder.read_history(tmp_path / run) for run in ("kept", "plain")
     )
@@ -185,7 +182,7 @@ def test_training_equals_training_without_the_cache(
     np.testing.assert_allclose(first, second, atol=1e-5, rtol=1e-4)
 
 
-def test_epochs_leave_the_encoder_alone(made, encoder, tmp_path, monkeypatch):
+def test_epochs_leave_the_encoder_alone(uneven, encoder, tmp_path, monkeypatch):
     calls = []
     plain = Encoder.forward
 
@@ -195,18 +192,18 @@ def test_epochs_leave_the_encoder_alone(made, encoder, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Encoder, "forward", forward)
     config = TrainConfig(**FROZEN | {"epochs": 4})
-    start(made, config, tmp_path / "m", encoder=encoder)
+    start(uneven, config, tmp_path / "m", encoder=encoder)
     split = model_folder.read_config(tmp_path / "m")["split"]
     assert sum(calls) == len(split["training"]) + len(split["validation"])
 
 
 @pytest.mark.parametrize("sampling", ["abundance", "random"])
 def test_resuming_is_exact_wherever_the_cache_is(
-    made, encoder, tmp_path, monkeypatch, sampling
+    uneven, encoder, tmp_path, monkeypatch, sampling
 ):
     options = FROZEN | {"epochs": 3, "token_limit": LIMIT, "asv_sampling": sampling}
     config = TrainConfig(**options)
-    start(made, config, tmp_path / "straight", encoder=encoder)
+    start(uneven, config, tmp_path / "straight", encoder=encoder)
     state = tmp_path / "last"
     with monkeypatch.context() as patch:
         calls = []
@@ -220,11 +217,11 @@ def test_resuming_is_exact_wherever_the_cache_is(
 
         patch.setattr(TrainSession, "validate", validate)
         with pytest.raises(Killed):
-            start(made, config, tmp_path / "m", encoder=encoder, state=state)
+            start(uneven, config, tmp_path / "m", encoder=encoder, state=state)
     torch.manual_seed(5)
     on_disk = dataclasses.replace(config, cache_memory=0)
     again = {"state": state, "resume_from": state, "encoder": encoder}
-    start(made, on_disk, tmp_path / "m", **again)
+    start(uneven, on_disk, tmp_path / "m", **again)
     for name in (model_folder.WEIGHTS, model_folder.HISTORY):
         found = (tmp_path / "m" / name).read_bytes()
         assert found == (tmp_path / "straight" / name).read_bytes(), name
@@ -288,7 +285,7 @@ def test_a_quarter_of_the_free_memory_is_the_default():
 
 
 @pytest.mark.behaviour("cache_memory")
-def test_cache_memory_changes_no_result(made, encoder, model, tmp_path, temporary):
+def test_cache_memory_changes_no_result(uneven, encoder, model, tmp_path, temporary):
     """Neither of training nor of prediction; and nothing is left behind."""
     lines, tables = [], []
     for memory in (1.0, 0.0):
@@ -296,12 +293,12 @@ def test_cache_memory_changes_no_result(made, encoder, model, tmp_path, temporar
         config = TrainConfig(**FROZEN, cache_memory=memory)
         output = tmp_path / f"model{memory}"
         options = {"encoder": encoder, "report": lines.append}
-        tables.append(start(made, config, output, **options))
+        tables.append(start(uneven, config, output, **options))
         found = predict(
             PredictConfig(device="cpu", cache_memory=memory),
             model,
-            table=made.table,
-            sequences=made.sequences,
+            table=uneven.table,
+            sequences=uneven.sequences,
             report=lines.append,
         )
         tables.append(found.predictions)
@@ -312,14 +309,14 @@ def test_cache_memory_changes_no_result(made, encoder, model, tmp_path, temporar
     assert not list(temporary.iterdir())
 
 
-def test_an_error_leaves_no_file(made, encoder, tmp_path, temporary, monkeypatch):
+def test_an_error_leaves_no_file(uneven, encoder, tmp_path, temporary, monkeypatch):
     def fail(self):
         raise Killed
 
     monkeypatch.setattr(TrainSession, "validate", fail)
     config = TrainConfig(**FROZEN, cache_memory=0)
     with pytest.raises(Killed):
-        start(made, config, tmp_path / "m", encoder=encoder)
+        start(uneven, config, tmp_path / "m", encoder=encoder)
     assert not list(temporary.iterdir())
 
 
@@ -328,7 +325,7 @@ def test_cache_memory_without_effect_is_refused():
         TrainConfig(metadata_column="value", cache_memory=1)
 
 
-def test_prediction_encodes_each_asv_once(made, model, monkeypatch):
+def test_prediction_encodes_each_asv_once(uneven, model, monkeypatch):
     encoded, batches = [], []
     nucleotides, plain = NucleotideEncoder.forward, Encoder.forward
     monkeypatch.setattr(
@@ -347,17 +344,17 @@ def test_prediction_encodes_each_asv_once(made, model, monkeypatch):
 
     monkeypatch.setattr(Encoder, "forward", forward)
     config = PredictConfig(device="cpu", batch_size=4)
-    given = {"table": made.table, "sequences": made.sequences, "report": silent}
+    given = {"table": uneven.table, "sequences": uneven.sequences, "report": silent}
     predict(config, model, **given)
-    rarefied = made.table.rarefy(100, 42, silent)
+    rarefied = uneven.table.rarefy(100, 42, silent)
     assert len(batches) == 8
-    assert sum(encoded) <= made.table.shape[1]
+    assert sum(encoded) <= uneven.table.shape[1]
     assert sum(encoded) >= len(rarefied.observed_features()) - 5
 
 
-def test_collect_restores_the_order(study):
-    maker = maker_of(study, "random")
-    rows = np.random.default_rng(1).permutation(len(study.depths))
+def test_collect_restores_the_order(prepared):
+    maker = maker_of(prepared, "random")
+    rows = np.random.default_rng(1).permutation(len(prepared.depths))
     options = DeviceOptions(device="cpu", batch_size=3)
 
     def run(batch):
@@ -368,9 +365,9 @@ def test_collect_restores_the_order(study):
     np.testing.assert_array_equal(found["row"], rows)
 
 
-def test_random_draws_do_not_depend_on_the_order(study):
+def test_random_draws_do_not_depend_on_the_order(prepared):
     """Batches by size read what batches in the table's order read."""
-    maker = maker_of(study, "random")
+    maker = maker_of(prepared, "random")
     batches = loader(maker, RowBatches(np.arange(20), 4, shuffle=False, epoch=2), CPU)
     expected = torch.cat([(b.abundance_SA * b.present_SA).sum(dim=1) for b in batches])
     found = collect(

@@ -1,10 +1,8 @@
 import re
 
-import biom
 import numpy as np
 import pandas as pd
 import pytest
-from biom.util import biom_open
 from click.testing import CliRunner
 
 from aam_core.cli.guide import COVARIATES
@@ -12,45 +10,12 @@ from aam_core.cli.main import main
 from aam_core.config import COMMANDS, CategoricalOptions
 from aam_core.config.option import option_specs
 from aam_core.io import model_folder
-from tests import generate
+from tests.commands import aam, inputs
 
 SMALL = [
     *("--embedding-dim", "16", "--attention-heads", "2", "--attention-layers", "1"),
     *("--max-bp", "60", "--rarefy-depth", "300", "--epochs", "2", "--device", "cpu"),
 ]
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    """The generated study as files."""
-    folder = tmp_path_factory.mktemp("files")
-    made = generate.study()
-    table = biom.Table(
-        made.table.counts.T.tocsr().astype(float),
-        made.table.feature_ids,
-        made.table.sample_ids,
-    )
-    with biom_open(str(folder / "table.biom"), "w") as handle:
-        table.to_hdf5(handle, "test")
-    fasta = "".join(f">{name}\n{text}\n" for name, text in made.sequences.items())
-    (folder / "seqs.fasta").write_text(fasta)
-    made.tree.write(str(folder / "tree.nwk"))
-    made.metadata.to_csv(folder / "metadata.tsv", sep="\t")
-    return folder
-
-
-def aam(*arguments):
-    return CliRunner().invoke(main, [str(a) for a in arguments])
-
-
-def inputs(files, *names):
-    options = {
-        "table": "table.biom",
-        "sequences": "seqs.fasta",
-        "tree": "tree.nwk",
-        "metadata": "metadata.tsv",
-    }
-    return [part for n in names for part in (f"--{n}", files / options[n])]
 
 
 @pytest.fixture(scope="module")

@@ -17,12 +17,12 @@ from aam_core.io import model_folder
 from aam_core.io.load import load_model
 from aam_core.nn.fusion import FUSIONS, is_covariate
 from tests import generate
+from tests.reports import QUIET
 
 SMALL = generate.SIZES | {
     "rarefy_depth": 300,
     "device": "cpu",
 }
-QUIET = {"report": lambda line: None}
 SIZES = {
     "cross-attention": {"cross_attn_heads": 4},
     "perceiver": {"cross_attn_heads": 4, "perceiver_num_latents": 8},
@@ -30,24 +30,24 @@ SIZES = {
 
 
 @pytest.fixture(scope="module")
-def made():
+def large():
     return generate.study(samples=96, seed=1)
 
 
 @pytest.fixture(scope="module")
-def metadata(made):
+def metadata(large):
     """The community sets `mixed` at one site; at the other it has no effect."""
     site = np.random.default_rng(0).choice(["lake", "river"], 96)
-    mixed = np.where(site == "lake", made.metadata["value"], 5.0)
-    return made.metadata.assign(site=site, mixed=mixed)
+    mixed = np.where(site == "lake", large.metadata["value"], 5.0)
+    return large.metadata.assign(site=site, mixed=mixed)
 
 
 @pytest.fixture(scope="module")
-def encoder(made, tmp_path_factory):
+def encoder(large, tmp_path_factory):
     output = tmp_path_factory.mktemp("encoder") / "best"
     config = PretrainConfig(**SMALL, lr=3e-3, epochs=4, unifrac_metric="weighted")
-    inputs = {"table": made.table, "sequences": made.sequences}
-    pretrain(config, output, **inputs, phylogeny=made.phylogeny, **QUIET)
+    inputs = {"table": large.table, "sequences": large.sequences}
+    pretrain(config, output, **inputs, phylogeny=large.phylogeny, **QUIET)
     return output
 
 
@@ -76,8 +76,8 @@ def long(encoder):
 
 
 @pytest.fixture(scope="module")
-def unconditioned(made, metadata, long, tmp_path_factory):
-    found = run(made, metadata, tmp_path_factory.mktemp("none") / "m", **long)
+def unconditioned(large, metadata, long, tmp_path_factory):
+    found = run(large, metadata, tmp_path_factory.mktemp("none") / "m", **long)
     return error(found, metadata)
 
 
@@ -99,23 +99,23 @@ def predicted(made, model, metadata):
 @pytest.mark.behaviour("categorical_columns", "categorical_fusion")
 @pytest.mark.parametrize("fusion", ["gmu", "cross-attention", "perceiver"])
 def test_an_effect_that_depends_on_the_category_is_learned(
-    made, metadata, long, unconditioned, tmp_path, fusion
+    large, metadata, long, unconditioned, tmp_path, fusion
 ):
-    found = run(made, metadata, tmp_path / "m", fusion, **long)
+    found = run(large, metadata, tmp_path / "m", fusion, **long)
     assert error(found, metadata) < 0.6 * unconditioned
     # the saved model predicts the same, and takes the category from the metadata
-    again = predicted(made, tmp_path / "m", metadata)
+    again = predicted(large, tmp_path / "m", metadata)
     np.testing.assert_allclose(again.loc[found.index], found, rtol=1e-3, atol=1e-3)
     swapped = metadata["site"].map({"lake": "river", "river": "lake"})
-    other = predicted(made, tmp_path / "m", metadata.assign(site=swapped))
+    other = predicted(large, tmp_path / "m", metadata.assign(site=swapped))
     assert error(other.loc[found.index], metadata) > unconditioned
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
-def test_what_is_saved_and_told(made, metadata, encoder, tmp_path, fusion):
+def test_what_is_saved_and_told(large, metadata, encoder, tmp_path, fusion):
     """With gradients through the encoder; and `auto` weights and scaling at once."""
     held_out = run(
-        made,
+        large,
         metadata,
         tmp_path / "m",
         fusion,
@@ -125,7 +125,7 @@ def test_what_is_saved_and_told(made, metadata, encoder, tmp_path, fusion):
         categorical_lr=1e-2,
     )
     model_folder.check_layout(tmp_path / "m", "max")
-    again = predicted(made, tmp_path / "m", metadata).loc[held_out.index]
+    again = predicted(large, tmp_path / "m", metadata).loc[held_out.index]
     np.testing.assert_allclose(again, held_out, rtol=1e-4)
     history = model_folder.read_history(tmp_path / "m")
     expected = {"gmu": "gmu_gate_mean", "cross-attention": "cross_attn_weight_mean"}
@@ -139,32 +139,32 @@ def test_what_is_saved_and_told(made, metadata, encoder, tmp_path, fusion):
     assert model.scaling.embeddings[0].weight.abs().max() > 0
 
 
-def test_missing_category_is_predicted(made, metadata, tmp_path):
-    run(made, metadata, tmp_path / "m", "gmu", conditional_output_scaling="site")
+def test_missing_category_is_predicted(large, metadata, tmp_path):
+    run(large, metadata, tmp_path / "m", "gmu", conditional_output_scaling="site")
     unknown = metadata.assign(site=np.nan)
-    found = predicted(made, tmp_path / "m", unknown)
+    found = predicted(large, tmp_path / "m", unknown)
     assert np.isfinite(found["mixed"]).all()
 
 
 def test_validation_samples_leave_no_trace_in_weights_of_the_loss(
-    made, metadata, tmp_path
+    large, metadata, tmp_path
 ):
     options = {
         "conditional_output_scaling": "site",
         "categorical_loss_weights": "auto",
         "linear_part": False,
     }
-    run(made, metadata, tmp_path / "a", "gmu", **options)
+    run(large, metadata, tmp_path / "a", "gmu", **options)
     held_out = model_folder.read_config(tmp_path / "a")["split"]["validation"]
     changed = metadata.copy()
     changed.loc[held_out, "site"] = "sea"
-    run(made, changed, tmp_path / "b", "gmu", **options)
+    run(large, changed, tmp_path / "b", "gmu", **options)
     a, b = ((tmp_path / n / model_folder.WEIGHTS).read_bytes() for n in "ab")
     assert a == b
 
 
 @pytest.mark.behaviour("categorical_loss_weights")
-def test_samples_of_weight_zero_teach_nothing(made, metadata, tmp_path):
+def test_samples_of_weight_zero_teach_nothing(large, metadata, tmp_path):
     """Their targets are free, as far as the median, the first guess, stays."""
     far = np.where(np.arange(96) % 2, 100.0, -100.0)
     states = []
@@ -174,21 +174,21 @@ def test_samples_of_weight_zero_teach_nothing(made, metadata, tmp_path):
             mixed = metadata["value"].where(metadata["site"] == "lake", factor * far)
             options = {"categorical_loss_weights": weights, "loss_type": "mse"}
             options["target_transform"] = "none"
-            run(made, metadata.assign(mixed=mixed), output, "add", **options)
+            run(large, metadata.assign(mixed=mixed), output, "add", **options)
             states.append((output / model_folder.WEIGHTS).read_bytes())
     assert states[0] == states[1]
     assert states[2] != states[3]
 
 
-def test_unknown_category_in_the_weights(made, metadata, tmp_path):
+def test_unknown_category_in_the_weights(large, metadata, tmp_path):
     with pytest.raises(InputError, match=r"'sea', which no training.*'lake', 'river'"):
-        run(made, metadata, tmp_path / "m", "add", categorical_loss_weights="sea=2")
+        run(large, metadata, tmp_path / "m", "add", categorical_loss_weights="sea=2")
     assert not (tmp_path / "m").exists()
 
 
-def test_heads_are_checked_before_training(made, metadata, tmp_path):
+def test_heads_are_checked_before_training(large, metadata, tmp_path):
     with pytest.raises(InputError, match=r"cross_attn_heads is 3.*choose 2"):
-        run(made, metadata, tmp_path / "m", "perceiver", cross_attn_heads=3)
+        run(large, metadata, tmp_path / "m", "perceiver", cross_attn_heads=3)
 
 
 def weights_of(text, indices, training):
@@ -217,9 +217,9 @@ def test_auto_weights_against_sklearn():
     np.testing.assert_allclose(found[5:], expected[3], rtol=1e-6)
 
 
-def test_models_of_earlier_versions_load(made, metadata, tmp_path):
+def test_models_of_earlier_versions_load(large, metadata, tmp_path):
     """Their heads are described without what came later."""
-    held_out = run(made, metadata, tmp_path / "m", "concat", linear_part=False)
+    held_out = run(large, metadata, tmp_path / "m", "concat", linear_part=False)
     names = set(load_model(tmp_path / "m").fusion.state_dict())
     assert names == {"embeddings.0.weight", "project.weight", "project.bias"}
     path = tmp_path / "m" / model_folder.CONFIG
@@ -228,5 +228,5 @@ def test_models_of_earlier_versions_load(made, metadata, tmp_path):
     earlier += ("categorical_embed_dim", "categorical_fusion")
     saved["head"] = {name: saved["head"][name] for name in earlier}
     path.write_text(json.dumps(saved))
-    again = predicted(made, tmp_path / "m", metadata).loc[held_out.index]
+    again = predicted(large, tmp_path / "m", metadata).loc[held_out.index]
     pd.testing.assert_frame_equal(again, held_out, rtol=1e-4)

@@ -18,6 +18,7 @@ from aam_core.nn.transformer import Attention, Transformer
 from aam_core.runtime import device
 from aam_core.runtime.device import choose_device, tell_precision
 from tests import generate
+from tests.reports import silent
 
 CPU = torch.device("cpu")
 
@@ -170,7 +171,7 @@ def test_a_run_uses_its_kernel(chosen, tmp_path):
         table=made.table,
         sequences=made.sequences,
         phylogeny=made.phylogeny,
-        report=lambda line: None,
+        report=silent,
     )
     assert chosen
     assert all(backends == [BACKENDS["math"]] for backends in chosen)

@@ -34,11 +34,6 @@ CATEGORIES = np.array([[1, 2], [2, 0], [0, 3], [1, 1], [2, 2], [0, 0], [1, 3], [
 every_fusion = pytest.mark.parametrize("fusion", FUSIONS)
 
 
-@pytest.fixture(scope="module")
-def study():
-    return generate.prepared(samples=8)
-
-
 def batch_of(study, rows, categories=CATEGORIES):
     options = {"token_limit": 100, "asv_sampling": "abundance"}
     return BatchMaker(study, **options, categories_NK=categories)[0, rows]

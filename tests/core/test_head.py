@@ -18,8 +18,8 @@ from aam_core.io import model_folder
 from aam_core.nn.fusion import OutputScaling
 from aam_core.nn.head import ACTIVATIONS, INVERSES, HeadShape, TargetHead
 from aam_core.training.train_session import head_shape, set_first_guess
-from tests import generate
-from tests.core.test_runs import QUIET, config_of, shared
+from tests.reports import QUIET
+from tests.runs import config_of, shared
 
 CONSTRAINTS = [
     {},
@@ -158,12 +158,22 @@ def test_constrained_quantiles_never_cross(constraint, size):
     assert torch.isfinite(out).all()
 
 
+def test_quantiles_do_not_cross_where_rounding_turns_them_around(monkeypatch):
+    """As a constraint may be in the last bit, here by 0.2 up and down."""
+    up_and_down = torch.tensor([0.2, -0.2, 0.2, -0.2, 0.2])
+    monkeypatch.setitem(ACTIVATIONS, "softplus", lambda raw: raw.exp() + up_and_down)
+    head = head_of(quantiles=5, activation="softplus")
+    nn.init.zeros_(head.weight)
+    rising = torch.tensor([[0.0, 0.1, 0.2, 0.3, 1.0], [1.0, 1.1, 1.2, 1.3, 1.4]])
+    head.bias.data = torch.cat(
+        [rising[:, :1], rising.diff(dim=-1).expm1().log()], dim=-1
+    ).flatten()
+    rounded = np.exp(rising.numpy()) + up_and_down.numpy()
+    assert (np.diff(rounded) < 0).any()
+    close(head(torch.zeros(1, 6))[0], np.maximum.accumulate(rounded, axis=-1))
+
+
 # End to end
-
-
-@pytest.fixture(scope="module")
-def made():
-    return generate.study(samples=32)
 
 
 def details_of(made, metadata, path, **options):

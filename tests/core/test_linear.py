@@ -23,6 +23,7 @@ from aam_core.nn import linear_part
 from aam_core.nn.head import HeadShape
 from aam_core.nn.linear_part import LinearPart
 from tests import generate
+from tests.reports import silent
 
 CPU = torch.device("cpu")
 
@@ -135,18 +136,13 @@ def test_a_score_that_is_no_number_is_never_the_best():
 # --- the model ---
 
 
-@pytest.fixture(scope="module")
-def study():
-    return generate.prepared(samples=8)
-
-
 def batch_of(study, rows, tokens=True):
     maker = BatchMaker(
         study,
         token_limit=100,
         asv_sampling="abundance",
         tokens=tokens,
-        categories_NK=np.tile([[1, 0], [2, 1]], (4, 1)),
+        categories_NK=np.tile([[1, 0], [2, 1]], (5, 1)),
     )
     return maker[0, rows]
 
@@ -168,14 +164,14 @@ def test_each_asv_adds_by_the_log_of_its_abundance(study, part, weighted):
     part.weighted = weighted
     embedded = torch.randn(study.table.shape[1], 5)
     for tokens in (True, False):
-        batch = batch_of(study, range(8), tokens)
+        batch = batch_of(study, range(10), tokens)
         assert batch.ragged
         found = part(batch, part.contributions(embedded[batch.features]))
         counts = study.table.counts.toarray() / 300
         level = np.log10(1 + 10_000 * counts) if weighted else (counts > 0) * 1.0
         argument = embedded.double() @ part.frequency_DK.double() + part.phase_K
         expected = level @ (argument.cos() @ part.weight_KO.double()).numpy()
-        places = np.tile([[1, 3], [2, 4]], (4, 1))
+        places = np.tile([[1, 3], [2, 4]], (5, 1))
         expected += part.category_CO.double().numpy()[places].sum(1)
         close(found, expected + part.bias_O.double().numpy(), 1e-4)
 
@@ -267,17 +263,17 @@ def run(made, folder, **options):
 
 
 @pytest.fixture(scope="module")
-def made():
+def forty():
     return generate.study(samples=40)
 
 
 @pytest.mark.behaviour("linear_part")
 @pytest.mark.parametrize("name", RUNS)
-def test_a_share_of_the_linear_model_is_predicted_with(made, tmp_path, name):
+def test_a_share_of_the_linear_model_is_predicted_with(forty, tmp_path, name):
     """An untrained network is no match for it; prediction does what validation did."""
     options = RUNS[name] | {"lr": 1e-5}
-    validated, config, lines = run(made, tmp_path / "with", **options)
-    _, without, _ = run(made, tmp_path / "without", linear_part=False, **options)
+    validated, config, lines = run(forty, tmp_path / "with", **options)
+    _, without, _ = run(forty, tmp_path / "without", linear_part=False, **options)
     told = [line for line in lines if "linear model of the community" in line]
     assert len(told) == 1
     assert config["head"]["linear"] == 2048
@@ -285,32 +281,32 @@ def test_a_share_of_the_linear_model_is_predicted_with(made, tmp_path, name):
     least = 0.97 if name == "classes" else 0.9
     assert config["scores"]["val_loss"] < least * without["scores"]["val_loss"]
     ids = config["split"]["validation"]
-    rows = np.flatnonzero(np.isin(made.table.sample_ids, ids))
+    rows = np.flatnonzero(np.isin(forty.table.sample_ids, ids))
     again = predict(
         PredictConfig(device="cpu"),
         tmp_path / "with",
-        table=made.table.take_samples(rows),
-        sequences=made.sequences,
-        metadata=made.metadata,
-        report=lambda line: None,
+        table=forty.table.take_samples(rows),
+        sequences=forty.sequences,
+        metadata=forty.metadata,
+        report=silent,
     ).predictions
     if name == "classes":
         assert (again.loc[ids] == validated.loc[ids]).all(axis=None)
     else:
         close(again.loc[ids], validated.loc[ids], 1e-4)
     if name == "bounded":
-        known = made.metadata.loc[config["split"]["training"], "value"]
+        known = forty.metadata.loc[config["split"]["training"], "value"]
         assert again.to_numpy().min() >= known.min() - 1e-6
         assert again.to_numpy().max() <= known.max() + 1e-6
 
 
-def test_nothing_but_training_samples_is_fitted(made, tmp_path):
+def test_nothing_but_training_samples_is_fitted(forty, tmp_path):
     """Other values of the validation samples change the share, and nothing else."""
     folders = [tmp_path / "one", tmp_path / "two"]
-    _, config, _ = run(made, folders[0])
-    metadata = made.metadata.copy()
+    _, config, _ = run(forty, folders[0])
+    metadata = forty.metadata.copy()
     metadata.loc[config["split"]["validation"], "value"] *= -0.7
-    run(dataclasses.replace(made, metadata=metadata), folders[1])
+    run(dataclasses.replace(forty, metadata=metadata), folders[1])
     one, two = (load_file(folder / model_folder.WEIGHTS) for folder in folders)
     names = [n for n in one if n.startswith("linear.") and n != "linear.share"]
     assert len(names) == 5
@@ -318,15 +314,15 @@ def test_nothing_but_training_samples_is_fitted(made, tmp_path):
         assert torch.equal(one[name], two[name]), name
 
 
-def test_a_linear_model_that_does_not_help_is_left_out(made, tmp_path, monkeypatch):
+def test_a_linear_model_that_does_not_help_is_left_out(forty, tmp_path, monkeypatch):
     plain = mixing.fit
 
     def wrong(inputs_NK, values, *more):
         return plain(inputs_NK, 5 - 9 * values, *more)
 
     monkeypatch.setattr(mixing, "fit", wrong)
-    _, config, lines = run(made, tmp_path / "with")
-    _, _, _ = run(made, tmp_path / "without", linear_part=False)
+    _, config, lines = run(forty, tmp_path / "with")
+    _, _, _ = run(forty, tmp_path / "without", linear_part=False)
     assert any("is left out" in line for line in lines)
     assert config["head"]["linear"] == 0
     names = [tmp_path / run / model_folder.WEIGHTS for run in ("with", "without")]
@@ -341,10 +337,10 @@ def test_large_studies_are_fitted_on_some_samples():
     assert linear_fit.fit_rows(rows[:7], 0).tolist() == rows[:7].tolist()
 
 
-def test_a_stopped_run_has_none_and_one_that_goes_on_has(made, tmp_path):
+def test_a_stopped_run_has_none_and_one_that_goes_on_has(forty, tmp_path):
     """There may be no time left for it."""
-    inputs = {"table": made.table, "sequences": made.sequences}
-    inputs |= {"metadata": made.metadata}
+    inputs = {"table": forty.table, "sequences": forty.sequences}
+    inputs |= {"metadata": forty.metadata}
     options = FAST | {"metadata_column": ("value",)}
     state, model, lines = tmp_path / "state", tmp_path / "model", []
     short = TrainConfig(**options, max_hours=1e-9)
@@ -354,7 +350,7 @@ def test_a_stopped_run_has_none_and_one_that_goes_on_has(made, tmp_path):
     config = TrainConfig(**options)
     again = {"state": state, "resume_from": state, "report": lines.append}
     train(config, model, **again, **inputs)
-    run(made, tmp_path / "straight")
+    run(forty, tmp_path / "straight")
     names = [folder / model_folder.WEIGHTS for folder in (model, tmp_path / "straight")]
     assert model_folder.read_config(model)["head"]["linear"] == 2048
     assert names[0].read_bytes() == names[1].read_bytes()

@@ -16,32 +16,9 @@ from aam_core.training.loop import (
     make_optimizer,
     make_scheduler,
 )
+from tests.one_weight import Numbers, weight
 
 CPU = torch.device("cpu")
-
-
-class Number:
-    """Stands for a batch: a tensor that can be moved."""
-
-    def __init__(self, value):
-        self.value = torch.tensor(float(value))
-
-    def to(self, device):
-        return self
-
-
-class Numbers(list):
-    """Stands for a loader with its sampler."""
-
-    def __init__(self, values):
-        super().__init__(map(Number, values))
-        self.sampler = type("Sampler", (), {"epoch": 0})()
-
-
-def weight(value=0.0):
-    model = nn.Linear(1, 1, bias=False)
-    nn.init.constant_(model.weight, value)
-    return model
 
 
 def objective(model, scores, select="val_loss"):
@@ -132,6 +109,19 @@ def test_accumulated_gradient_equals_one_large_batch():
         steps.append(model.weight.item())
     assert steps[0] == pytest.approx(steps[1])
     assert steps[0] != 0
+
+
+def test_the_gradient_of_a_shorter_last_group_is_the_mean_of_its_batches():
+    """Two steps of gradient descent with momentum, by hand."""
+    model = weight()
+    options = {"lr": 0.1, "optimizer": "sgd", "max_grad_norm": 0, "weight_decay": 0}
+    options |= {"scheduler": "plateau", "gradient_accumulation_steps": 2, "epochs": 1}
+    run(model, Numbers([1, 3, 7]), [1.0], **options)
+    first = 2 * (0 - (1 + 3) / 2)
+    after_first = 0 - 0.1 * first
+    second = 2 * (after_first - 7)
+    expected = after_first - 0.1 * (0.9 * first + second)
+    assert model.weight.item() == pytest.approx(expected)
 
 
 def test_incomplete_group_is_a_step_of_its_own():

@@ -43,6 +43,7 @@ from aam_core.training.memory import (
 )
 from aam_core.training.pretrain_session import PretrainSession
 from tests import generate
+from tests.reports import silent
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
@@ -54,21 +55,16 @@ SMALL = generate.SIZES | {
 
 
 @pytest.fixture(scope="module")
-def made():
-    return generate.study(samples=24)
-
-
-@pytest.fixture(scope="module")
-def inputs(made):
+def inputs(smaller):
     study = prepare_study(
-        made.table,
-        made.sequences,
+        smaller.table,
+        smaller.sequences,
         PretrainConfig(**SMALL),
         max_bp=60,
         seed=0,
-        report=lambda line: None,
+        report=silent,
     )
-    phylogeny = made.phylogeny.shear(study.table.feature_ids)
+    phylogeny = smaller.phylogeny.shear(study.table.feature_ids)
     return Inputs(study, BatchUniFrac(phylogeny, study.table, "unweighted"))
 
 
@@ -168,12 +164,16 @@ def test_expected_memory_is_what_a_step_takes(options):
     assert 0.45 < expected / measured < 2.2
 
 
-def test_the_summary_is_told_before_training(made, tmp_path):
+def test_the_summary_is_told_before_training(smaller, tmp_path):
     lines = []
     config = PretrainConfig(**SMALL, epochs=1)
-    inputs = {"table": made.table, "sequences": made.sequences}
+    inputs = {"table": smaller.table, "sequences": smaller.sequences}
     pretrain(
-        config, tmp_path / "e", **inputs, phylogeny=made.phylogeny, report=lines.append
+        config,
+        tmp_path / "e",
+        **inputs,
+        phylogeny=smaller.phylogeny,
+        report=lines.append,
     )
     told = next(i for i, line in enumerate(lines) if line.startswith("Parameters: "))
     assert "step on 8 samples" in lines[told]
@@ -409,7 +409,7 @@ def test_effective_batch_size(target, size, steps):
 
 
 @pytest.mark.behaviour("target_effective_batch_size")
-def test_effective_batch_size_gives_the_run_of_its_accumulation(made, tmp_path):
+def test_effective_batch_size_gives_the_run_of_its_accumulation(smaller, tmp_path):
     found = []
     for options in (
         {"target_effective_batch_size": 10},
@@ -418,13 +418,13 @@ def test_effective_batch_size_gives_the_run_of_its_accumulation(made, tmp_path):
     ):
         config = PretrainConfig(**SMALL | options, batch_size=4, epochs=2)
         path = tmp_path / str(len(found))
-        inputs = {"table": made.table, "sequences": made.sequences}
+        inputs = {"table": smaller.table, "sequences": smaller.sequences}
         pretrain(
             config,
             path,
             **inputs,
-            phylogeny=made.phylogeny,
-            report=lambda line: None,
+            phylogeny=smaller.phylogeny,
+            report=silent,
         )
         found.append((path / model_folder.WEIGHTS).read_bytes())
     assert found[0] == found[1] != found[2]
@@ -445,17 +445,17 @@ def test_effective_batch_size_contradicted(options, message):
 # --- memory profile ---
 
 
-def test_memory_profile(made, tmp_path):
+def test_memory_profile(smaller, tmp_path):
     lines = []
     config = TrainConfig(
         **SMALL, epochs=1, metadata_column="value", memory_profile=True
     )
-    inputs = {"table": made.table, "sequences": made.sequences}
+    inputs = {"table": smaller.table, "sequences": smaller.sequences}
     train(
         config,
         tmp_path / "m",
         **inputs,
-        metadata=made.metadata,
+        metadata=smaller.metadata,
         report=lines.append,
     )
     used = model_folder.read_config(tmp_path / "m")["memory"]

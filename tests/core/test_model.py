@@ -27,7 +27,7 @@ ARCH = Architecture(
 
 
 @pytest.fixture(scope="module")
-def study():
+def ragged():
     made = generate.study(samples=8)
     # Sequences of different lengths, so that nucleotides are padded too.
     sequences = {
@@ -60,16 +60,29 @@ def close(a, b, tolerance=1e-5):
 
 @pytest.mark.parametrize(("patch", "overlap"), [(1, 0), (4, 2), (7, 9)])
 @pytest.mark.parametrize("method", ["add", "concat", "film"])
-def test_padding_and_company_do_not_change_a_sample(study, patch, overlap, method):
+def test_padding_and_company_do_not_change_a_sample(ragged, patch, overlap, method):
     sizes = {"nucleotide_patch": patch, "nucleotide_overlap": overlap}
     model = encoder(**sizes, count_embedding_method=method)
     with torch.no_grad():
-        together = model(batch_of(study, range(8)))["sample"]
-        alone = [model(batch_of(study, [row]))["sample"][0] for row in range(8)]
-        turned = model(batch_of(study, range(7, -1, -1)))["sample"]
-    assert batch_of(study, range(8)).ragged
+        together = model(batch_of(ragged, range(8)))["sample"]
+        alone = [model(batch_of(ragged, [row]))["sample"][0] for row in range(8)]
+        turned = model(batch_of(ragged, range(7, -1, -1)))["sample"]
+    assert batch_of(ragged, range(8)).ragged
     close(together, torch.stack(alone))
     close(turned.flip(0), together)
+
+
+@pytest.mark.parametrize("layers", [1, 2, 8])
+def test_layers_keep_the_variance_of_the_residual_stream(layers):
+    """What is added 2 L times starts at 1 / √(2 L) of PyTorch's own start (GPT-2)."""
+    torch.manual_seed(0)
+    for block in Transformer(64, 4, layers, 0.0).blocks:
+        for linear in (block.attention.qkv, block.mlp[0]):
+            limit = linear.in_features**-0.5
+            assert linear.weight.abs().max().item() == pytest.approx(limit, rel=0.01)
+        for linear in (block.attention.out, block.mlp[-1]):
+            limit = (2 * layers * linear.in_features) ** -0.5
+            assert linear.weight.abs().max().item() == pytest.approx(limit, rel=0.01)
 
 
 @pytest.mark.parametrize("sizes", [(3, 1, 5), (100, 30, 80)])
@@ -94,10 +107,10 @@ def test_packed_attention_is_that_of_each_sample(sizes):
     )
 
 
-def test_samples_are_encoded_without_padding(study):
+def test_samples_are_encoded_without_padding(ragged):
     """No layer on the level of the samples sees more than their ASVs."""
     model, seen = encoder(), []
-    batch = batch_of(study, range(8))
+    batch = batch_of(ragged, range(8))
     assert batch.ragged
     for stack in (model.sample, model.encoder):
         for module in stack.modules():
@@ -124,9 +137,9 @@ def test_a_position_reads_its_patch_and_the_overlap():
         close(read[0][0, position], by_hand)
 
 
-def test_order_of_asvs_does_not_matter(study):
+def test_order_of_asvs_does_not_matter(ragged):
     model = encoder()
-    batch = batch_of(study, [3])
+    batch = batch_of(ragged, [3])
     turn = torch.randperm(batch.index_SA.shape[1])
     turned = dataclasses.replace(
         batch,
@@ -137,21 +150,21 @@ def test_order_of_asvs_does_not_matter(study):
         close(model(turned)["sample"], model(batch)["sample"])
 
 
-def test_deduplicated_batch_equals_encoding_every_slot(study):
+def test_deduplicated_batch_equals_encoding_every_slot(ragged):
     """Each slot's own ASV, encoded alone and unpadded, gives the same sample."""
     model = encoder()
-    batch = batch_of(study, range(5))
+    batch = batch_of(ragged, range(5))
     with torch.no_grad():
         expected = model(batch)["sample"]
         for row in range(5):
-            columns, counts = study.sample(row, 100, "abundance", None)
+            columns, counts = ragged.sample(row, 100, "abundance", None)
             asvs = []
-            for tokens in study.tokens_FL[columns]:
+            for tokens in ragged.tokens_FL[columns]:
                 tokens = torch.from_numpy(tokens[tokens != 0])[None]
                 hidden, _ = model.nucleotides.hidden(tokens, ragged=False)
                 asvs.append(model.nucleotides.pool(hidden))
             single = dataclasses.replace(
-                batch_of(study, [row]),
+                batch_of(ragged, [row]),
                 index_SA=torch.arange(len(columns))[None],
                 abundance_SA=torch.from_numpy(counts / counts.sum()).float()[None],
             )
@@ -160,21 +173,22 @@ def test_deduplicated_batch_equals_encoding_every_slot(study):
 
 
 @pytest.mark.parametrize("size", [1, 3, 1000])
-def test_chunks_do_not_change_the_result(study, size):
+def test_chunks_do_not_change_the_result(ragged, size):
     model = encoder()
     with torch.no_grad():
-        whole = model(batch_of(study, range(8)))
+        whole = model(batch_of(ragged, range(8)))
         masking = Masking(0.2)
         close(
-            model(batch_of(study, range(8), chunk_size=size))["sample"], whole["sample"]
+            model(batch_of(ragged, range(8), chunk_size=size))["sample"],
+            whole["sample"],
         )
-        logits = model(batch_of(study, range(8), masking=masking))["nucleotides"]
-        pieces = model(batch_of(study, range(8), masking=masking, chunk_size=size))
+        logits = model(batch_of(ragged, range(8), masking=masking))["nucleotides"]
+        pieces = model(batch_of(ragged, range(8), masking=masking, chunk_size=size))
         close(pieces["nucleotides"], logits)
 
 
-def test_abundances_count(study):
-    batch = batch_of(study, [0])
+def test_abundances_count(ragged):
+    batch = batch_of(ragged, [0])
     even = torch.full_like(batch.abundance_SA, 1 / batch.abundance_SA.shape[1])
     other = dataclasses.replace(batch, abundance_SA=even)
     with torch.no_grad():
@@ -184,8 +198,8 @@ def test_abundances_count(study):
         close(without(batch)["sample"], without(other)["sample"])
 
 
-def test_hidden_abundance_does_not_leak(study):
-    batch = batch_of(study, [0], masking=Masking(abundances=0.3))
+def test_hidden_abundance_does_not_leak(ragged):
+    batch = batch_of(ragged, [0], masking=Masking(abundances=0.3))
     changed = torch.where(batch.hidden_SA, 0.5, batch.abundance_SA)
     with torch.no_grad():
         model = encoder()
@@ -201,21 +215,21 @@ def test_layers_start_different():
     assert not torch.equal(second, third)
 
 
-def test_checkpointing_gives_the_same_gradient(study):
+def test_checkpointing_gives_the_same_gradient(ragged):
     gradients = []
     for on in (False, True):
         model = encoder(dropout=0.0).train()
         model.set_checkpointing(on)
-        model(batch_of(study, range(4)))["sample"].square().sum().backward()
+        model(batch_of(ragged, range(4)))["sample"].square().sum().backward()
         gradients.append(model.nucleotides.embed.weight.grad)
     close(*gradients)
     assert gradients[0].abs().max() > 0
 
 
-def test_frozen_encoder_has_no_dropout_and_no_gradient(study):
+def test_frozen_encoder_has_no_dropout_and_no_gradient(ragged):
     model = SequencePredictor(encoder(), HeadShape(outputs=1), freeze_base=True)
     model.train()
-    batch = batch_of(study, range(4))
+    batch = batch_of(ragged, range(4))
     states = [model.base(batch)["states"] for _ in range(2)]
     assert torch.equal(*states)
     assert model.target.training
@@ -224,15 +238,15 @@ def test_frozen_encoder_has_no_dropout_and_no_gradient(study):
     assert model.head.weight.grad.abs().max() > 0
 
 
-def test_quantiles_never_cross(study):
+def test_quantiles_never_cross(ragged):
     model = SequencePredictor(encoder(), HeadShape(outputs=2, quantiles=5))
     torch.nn.init.normal_(model.head.weight, std=3)
-    out = model(batch_of(study, range(8)))["target"]
+    out = model(batch_of(ragged, range(8)))["target"]
     assert out.shape == (8, 2, 5)
     assert (out.diff(dim=-1) >= 0).all()
 
 
-def test_bf16_computes_in_bf16(study):
+def test_bf16_computes_in_bf16(ragged):
     model = encoder()
     seen = []
     hook = (
@@ -241,8 +255,8 @@ def test_bf16_computes_in_bf16(study):
         .register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
     )
     with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
-        low = model(batch_of(study, range(4)))["sample"].float()
+        low = model(batch_of(ragged, range(4)))["sample"].float()
     hook.remove()
     assert seen == [torch.bfloat16]
     with torch.no_grad():
-        close(low, model(batch_of(study, range(4)))["sample"], tolerance=0.1)
+        close(low, model(batch_of(ragged, range(4)))["sample"], tolerance=0.1)

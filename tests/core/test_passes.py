@@ -17,16 +17,11 @@ from aam_core.errors import InputError
 from aam_core.inference.random_draws import all_passes, average, number_of_passes
 from aam_core.nn.head import TargetHead
 from aam_core.training.train_session import TrainSession
-from tests import generate
-from tests.core.test_runs import QUIET, config_of, shared, turned
+from tests.reports import QUIET
+from tests.runs import config_of, shared, turned
 
 LIMIT = 20  #: some samples have more ASVs, some have not
 RANDOM = {"asv_sampling": "random", "token_limit": LIMIT, "epochs": 1, "lr": 1e-4}
-
-
-@pytest.fixture(scope="module")
-def made():
-    return generate.study(samples=32)
 
 
 def trained(made, path, task="regression", **options):

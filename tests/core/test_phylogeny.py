@@ -8,13 +8,10 @@ from skbio import TreeNode
 
 from aam_core.data.phylogeny import Phylogeny
 from aam_core.errors import InputError
+from tests.generate import parse
 
 # A polytomy, a node with one child, a zero-length branch, names with underscores.
 NEWICK = "((a_1:1,b_2:2,c:0):0.5,((d:3,e:4):1.5)one:0.25,(f:1,(g:1,h:2):1):1);"
-
-
-def parse(newick: str) -> TreeNode:
-    return TreeNode.read([newick], format="newick", convert_underscores=False)
 
 
 def branches(phylogeny: Phylogeny) -> Counter:

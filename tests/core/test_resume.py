@@ -12,7 +12,6 @@ import time
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from aam_core.commands.pretrain import pretrain
 from aam_core.commands.train import train
@@ -25,9 +24,11 @@ from aam_core.training.pretrain_session import PretrainSession
 from aam_core.training.resume import StateKeeper, StopRequest, read_state
 from aam_core.training.train_session import TrainSession
 from tests import generate
-from tests.core.test_cli import aam, files, inputs  # noqa: F401 (fixture)
-from tests.core.test_loop import CPU, Numbers
+from tests.commands import aam, inputs, started
+from tests.one_weight import Numbers, weight
+from tests.reports import silent
 
+CPU = torch.device("cpu")
 SMALL = generate.SIZES | {
     "embedding_dim": 8,
     "rarefy_depth": 100,
@@ -46,11 +47,6 @@ SCHEDULERS = {
 
 class Killed(Exception):
     pass
-
-
-@pytest.fixture(scope="module")
-def made():
-    return generate.study()
 
 
 @pytest.fixture
@@ -75,7 +71,7 @@ def killed_in(monkeypatch):
 def start(made, config, output, **options):
     run = train if isinstance(config, TrainConfig) else pretrain
     given = {"table": made.table, "sequences": made.sequences} | options
-    given.setdefault("report", lambda line: None)
+    given.setdefault("report", silent)
     if run is train:
         given["metadata"] = made.metadata
     else:
@@ -117,9 +113,9 @@ def check(made, config, tmp_path, interrupt, **options):
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
-def test_pretraining_with_each_scheduler(made, tmp_path, interrupt, scheduler):
+def test_pretraining_with_each_scheduler(smaller, tmp_path, interrupt, scheduler):
     options = SMALL | {"scheduler": scheduler, **SCHEDULERS[scheduler]}
-    history = check(made, PretrainConfig(**options), tmp_path, interrupt)
+    history = check(smaller, PretrainConfig(**options), tmp_path, interrupt)
     assert len(history) == 4
     if scheduler != "plateau":
         assert history["lr"].nunique() > 1
@@ -127,7 +123,7 @@ def test_pretraining_with_each_scheduler(made, tmp_path, interrupt, scheduler):
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_training_with_covariates_and_accumulation(
-    made, tmp_path, interrupt, optimizer
+    smaller, tmp_path, interrupt, optimizer
 ):
     """Three batches an epoch in groups of two; random ASVs; random covariates."""
     config = TrainConfig(
@@ -140,15 +136,15 @@ def test_training_with_covariates_and_accumulation(
         asv_sampling="random",
         token_limit=8,
     )
-    check(made, config, tmp_path, interrupt)
+    check(smaller, config, tmp_path, interrupt)
 
 
-def test_training_of_a_frozen_encoder(made, tmp_path, interrupt):
-    start(made, PretrainConfig(**SMALL | {"epochs": 1}), tmp_path / "encoder")
+def test_training_of_a_frozen_encoder(smaller, tmp_path, interrupt):
+    start(smaller, PretrainConfig(**SMALL | {"epochs": 1}), tmp_path / "encoder")
     options = SMALL | {"metadata_column": ("kind",), "task": "classification"}
     config = TrainConfig(**options, freeze_base=True)
     encoder = tmp_path / "encoder"
-    check(made, config, tmp_path, interrupt, encoder=encoder)
+    check(smaller, config, tmp_path, interrupt, encoder=encoder)
 
 
 class Scripted:
@@ -156,8 +152,7 @@ class Scripted:
 
     def __init__(self, scores, killed=None):
         self.batches = Numbers([1, 2, 3])
-        self.model = nn.Linear(1, 1, bias=False)
-        nn.init.constant_(self.model.weight, 0.0)
+        self.model = weight()
         self.scores = scores
         self.killed = killed
 
@@ -243,45 +238,45 @@ def test_a_crash_while_writing_leaves_the_earlier_state(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("first", "then"), [(2**50, 1), (1, 2**50)])
 def test_a_decision_about_memory_holds_until_the_end(
-    made, tmp_path, interrupt, monkeypatch, first, then
+    smaller, tmp_path, interrupt, monkeypatch, first, then
 ):
     """Chunks that are computed again draw other numbers for dropout."""
     config = PretrainConfig(**SMALL | {"asv_chunk_size": 4, "dropout": 0.3})
     histories = []
     for free in (then, first):
         monkeypatch.setattr(memory, "available", lambda free=free: free)
-        start(made, config, tmp_path / str(free))
+        start(smaller, config, tmp_path / str(free))
         histories.append(model_folder.read_history(tmp_path / str(free)))
     assert not histories[0].equals(histories[1])
-    interrupt(made, config, tmp_path)  # which ends the patch, too
+    interrupt(smaller, config, tmp_path)  # which ends the patch, too
     monkeypatch.setattr(memory, "available", lambda: then)
-    start(made, config, tmp_path / "model", resume_from=tmp_path / "last")
+    start(smaller, config, tmp_path / "model", resume_from=tmp_path / "last")
     same_model(tmp_path / "model", tmp_path / str(first))
 
 
-def test_a_run_goes_on_in_another_folder(made, tmp_path, interrupt):
+def test_a_run_goes_on_in_another_folder(smaller, tmp_path, interrupt):
     config = PretrainConfig(**SMALL)
-    interrupt(made, config, tmp_path)
+    interrupt(smaller, config, tmp_path)
     before = (tmp_path / "last" / model_folder.STATE).read_bytes()
     new = {"state": tmp_path / "new", "resume_from": tmp_path / "last"}
-    start(made, config, tmp_path / "there", **new)
-    start(made, config, tmp_path / "straight")
+    start(smaller, config, tmp_path / "there", **new)
+    start(smaller, config, tmp_path / "straight")
     same_model(tmp_path / "there", tmp_path / "straight")
     assert (tmp_path / "last" / model_folder.STATE).read_bytes() == before
 
 
 @pytest.mark.behaviour("max_hours")
-def test_max_hours_ends_with_the_best_model_so_far(made, tmp_path):
+def test_max_hours_ends_with_the_best_model_so_far(smaller, tmp_path):
     lines = []
     state, model = tmp_path / "last", tmp_path / "model"
     short = PretrainConfig(**SMALL, max_hours=1e-9)
-    start(made, short, model, state=state, report=lines.append)
+    start(smaller, short, model, state=state, report=lines.append)
     model_folder.check_layout(model, "max")
     assert model_folder.read_config(model)["completed"] is False
     assert any("max_hours 1e-09 is over" in line for line in lines)
     config = PretrainConfig(**SMALL)
-    start(made, config, model, state=state, resume_from=state)
-    start(made, config, tmp_path / "straight")
+    start(smaller, config, model, state=state, resume_from=state)
+    start(smaller, config, tmp_path / "straight")
     same_model(model, tmp_path / "straight")
     assert model_folder.read_config(model)["completed"] is True
 
@@ -328,38 +323,38 @@ def test_stop_request_knows_its_time():
         ({"seed": 1}, "seed is 1"),
     ],
 )
-def test_other_options_are_refused(made, tmp_path, interrupt, change, message):
-    interrupt(made, PretrainConfig(**SMALL), tmp_path)
+def test_other_options_are_refused(smaller, tmp_path, interrupt, change, message):
+    interrupt(smaller, PretrainConfig(**SMALL), tmp_path)
     config = PretrainConfig(**SMALL | change)
     with pytest.raises(InputError, match=message):
-        start(made, config, tmp_path / "model", resume_from=tmp_path / "last")
+        start(smaller, config, tmp_path / "model", resume_from=tmp_path / "last")
 
 
-def test_other_data_are_refused(made, tmp_path, interrupt):
+def test_other_data_are_refused(smaller, tmp_path, interrupt):
     config = PretrainConfig(**SMALL)
-    interrupt(made, config, tmp_path)
+    interrupt(smaller, config, tmp_path)
     again = {"resume_from": tmp_path / "last"}
-    fewer = made.table.take_samples(np.arange(20))
+    fewer = smaller.table.take_samples(np.arange(20))
     with pytest.raises(InputError, match=r"training samples are not.*'s"):
-        start(made, config, tmp_path / "m", **again, table=fewer)
-    names = list(made.sequences)
-    swapped = dict(zip(names, [made.sequences[n] for n in names[::-1]], strict=True))
+        start(smaller, config, tmp_path / "m", **again, table=fewer)
+    names = list(smaller.sequences)
+    swapped = dict(zip(names, [smaller.sequences[n] for n in names[::-1]], strict=True))
     with pytest.raises(InputError, match="interrupted run read: 'table'"):
-        start(made, config, tmp_path / "m", **again, sequences=swapped)
+        start(smaller, config, tmp_path / "m", **again, sequences=swapped)
     other = generate.study().tree
     for node in other.traverse():
         node.length = None if node.is_root() else 1.0
-    other = type(made.phylogeny).from_skbio(other)
+    other = type(smaller.phylogeny).from_skbio(other)
     with pytest.raises(InputError, match="'distances'"):
-        start(made, config, tmp_path / "m", **again, phylogeny=other)
+        start(smaller, config, tmp_path / "m", **again, phylogeny=other)
     target = TrainConfig(**SMALL, metadata_column=("value",))
     with pytest.raises(InputError, match="one of pretrain, not of train"):
-        start(made, target, tmp_path / "m", **again)
+        start(smaller, target, tmp_path / "m", **again)
 
 
-def test_other_targets_are_refused(made, tmp_path, interrupt):
+def test_other_targets_are_refused(smaller, tmp_path, interrupt):
     config = TrainConfig(**SMALL, metadata_column=("value",))
-    interrupt(made, config, tmp_path)
+    interrupt(smaller, config, tmp_path)
     other = generate.study()
     other.metadata.loc["s00", "value"] += 1
     with pytest.raises(InputError, match="'target'"):
@@ -402,7 +397,7 @@ LINE = [
 
 
 @pytest.fixture(scope="module")
-def straight(files, tmp_path_factory):  # noqa: F811
+def straight(files, tmp_path_factory):
     output = tmp_path_factory.mktemp("straight") / "run"
     given = inputs(files, "table", "sequences", "tree")
     done = aam("pretrain", *given, *LINE, "--output-dir", output)
@@ -413,26 +408,16 @@ def straight(files, tmp_path_factory):  # noqa: F811
 
 def signalled(command, state, number):
     """Send a signal to a run in its third epoch or later; what it printed."""
-    process = subprocess.Popen(
-        command,
-        start_new_session=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    writes = set()
-    while len(writes) < 3 and process.poll() is None:  # before epoch 1, and two more
-        with contextlib.suppress(FileNotFoundError):
-            writes.add(state.stat().st_mtime_ns)
-        time.sleep(0.01)
-    if process.poll() is None:
-        os.killpg(process.pid, number)
-    try:
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with started(command, **output) as process:
+        writes = set()
+        while len(writes) < 3 and process.poll() is None:  # before epoch 1, 2 more
+            with contextlib.suppress(FileNotFoundError):
+                writes.add(state.stat().st_mtime_ns)
+            time.sleep(0.01)
+        if process.poll() is None:
+            os.killpg(process.pid, number)
         said, _ = process.communicate(timeout=60)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        raise
     return process, said
 
 
@@ -444,7 +429,7 @@ def signalled(command, state, number):
         (signal.SIGKILL, -9, ""),
     ],
 )
-def test_signals(files, straight, tmp_path, number, code, message):  # noqa: F811
+def test_signals(files, straight, tmp_path, number, code, message):
     """As batch systems do, all processes get the signal; two prepare batches."""
     # Python loses a KeyboardInterrupt that comes while a process is forked
     workers = "0" if number == signal.SIGINT else "2"
@@ -474,7 +459,7 @@ def test_signals(files, straight, tmp_path, number, code, message):  # noqa: F81
     assert not state.exists()
 
 
-def test_a_complete_run_cannot_go_on(files, straight):  # noqa: F811
+def test_a_complete_run_cannot_go_on(files, straight):
     given = inputs(files, "table", "sequences", "tree")
     options = (*LINE, "--output-dir", straight, "--resume-from", straight)
     done = aam("pretrain", *given, *options)
@@ -484,7 +469,7 @@ def test_a_complete_run_cannot_go_on(files, straight):  # noqa: F811
 
 
 def test_overwrite_keeps_both_runs_when_it_is_interrupted(
-    files,  # noqa: F811
+    files,
     tmp_path,
     monkeypatch,
     killed_in,

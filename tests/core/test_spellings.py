@@ -4,6 +4,7 @@ import pytest
 
 from aam_core.cli.aliases import strategy_of, translated
 from aam_core.errors import InputError
+from tests.reports import silent
 
 NOTHING = dict.fromkeys(
     ("normalize_targets", "log_transform_targets", "normalize_targets_by", "out_dim")
@@ -85,7 +86,7 @@ def test_nothing_older():
 )
 def test_contradictions(given, match):
     with pytest.raises(InputError, match=match):
-        translated(NOTHING | given, lambda line: None)
+        translated(NOTHING | given, silent)
 
 
 PLAIN = dict.fromkeys(("fsdp", "distributed", "data_parallel", "sync_batchnorm"), False)

@@ -6,8 +6,7 @@ from skbio import TreeNode
 
 from aam_core.data.lca import Subtrees
 from aam_core.data.phylogeny import Phylogeny
-
-from .test_unifrac import parse, random_newick
+from tests.generate import parse, random_newick
 
 
 def ladder(n_tips: int) -> str:

@@ -8,12 +8,9 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from aam_core.data.targets import Classes, TargetScaler, read_target
 from aam_core.errors import InputError
+from tests.reports import silent
 
 TRANSFORMS = ("none", "minmax", "zscore", "log-minmax", "log-zscore")
-
-
-def quiet(sentence):
-    pass
 
 
 @pytest.fixture
@@ -61,15 +58,15 @@ def test_nothing_is_reported_where_nothing_is_left_out(metadata):
     ],
 )
 def test_classes_are_text(metadata, column, expected):
-    target = read_target(metadata, [column], "classification", list("abcde"), quiet)
+    target = read_target(metadata, [column], "classification", list("abcde"), silent)
     assert target[column].tolist() == expected
 
 
 def test_numbers_read_as_text_are_numbers(metadata):
-    target = read_target(metadata, ["mixed"], "regression", list("abd"), quiet)
+    target = read_target(metadata, ["mixed"], "regression", list("abd"), silent)
     assert target["mixed"].tolist() == [1, 2, 3]
     target = read_target(
-        metadata.astype(object), ["age"], "regression", list("abd"), quiet
+        metadata.astype(object), ["age"], "regression", list("abd"), silent
     )
     assert target["age"].dtype == np.float64
 
@@ -92,7 +89,7 @@ def test_numbers_read_as_text_are_numbers(metadata):
 )
 def test_bad_targets_are_explained(metadata, column, task, samples, message):
     with pytest.raises(InputError, match=message):
-        read_target(metadata, [column], task, list(samples), quiet)
+        read_target(metadata, [column], task, list(samples), silent)
 
 
 def random_targets(n=40, seed=0):

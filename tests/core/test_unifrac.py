@@ -12,25 +12,7 @@ from aam_core.data.phylogeny import Phylogeny
 from aam_core.data.table import FeatureTable
 from aam_core.data.unifrac import BatchUniFrac
 from aam_core.errors import InputError
-
-
-def random_newick(n_tips: int, rng: np.random.Generator, root_length: str = "") -> str:
-    """Join tips at random: polytomies, single children, zero lengths."""
-
-    def length() -> str:
-        return f":{0 if rng.random() < 0.15 else rng.exponential():.6f}"
-
-    parts = [f"t_{i}" for i in range(n_tips)]
-    while len(parts) > 1:
-        rng.shuffle(parts)
-        n = rng.choice([1, 2, 3, 4], p=[0.2, 0.5, 0.2, 0.1])
-        parts, joined = parts[n:], parts[:n]
-        parts.append("(" + ",".join(part + length() for part in joined) + ")")
-    return parts[0] + root_length + ";"
-
-
-def parse(newick: str) -> TreeNode:
-    return TreeNode.read([newick], format="newick", convert_underscores=False)
+from tests.generate import parse, random_newick
 
 
 def as_table(counts: np.ndarray, feature_ids: list[str]) -> FeatureTable:

@@ -15,6 +15,8 @@ with warnings.catch_warnings():
     import qiime2
     from qiime2.plugins import aam
 
+#: The command `qiime`, as code of a process of its own.
+QIIME = "import sys; from q2cli.__main__ import qiime; sys.exit(qiime())"
 SAMPLES, FEATURES = 24, 10
 TINY = {
     "preset": "tiny",

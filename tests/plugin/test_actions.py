@@ -14,6 +14,7 @@ from aam_core.commands.train import train as engine_train
 from aam_core.config import TrainConfig
 from aam_core.data.table import FeatureTable
 from q2_aam._baseline import as_trained
+from tests.reports import silent
 
 from .conftest import SAMPLES, TINY, import_, rooted_tree
 
@@ -201,7 +202,7 @@ def test_what_the_engine_wrote_can_be_imported(table, metadata, tmp_path):
         tmp_path / "model",
         table=FeatureTable.from_biom(table.view(biom.Table)),
         metadata=metadata.to_dataframe(),
-        report=lambda line: None,
+        report=silent,
     )
     model = import_("AAMModel[Regression]", str(tmp_path / "model"))
     model.export_data(str(tmp_path / "exported"))

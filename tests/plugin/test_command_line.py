@@ -7,9 +7,10 @@ import sys
 import pytest
 from qiime2 import Artifact
 
+from .conftest import QIIME
+
 pytest.importorskip("q2cli")
 
-QIIME = "import sys; from q2cli.__main__ import qiime; sys.exit(qiime())"
 OPTIONS = (
     "--p-preset tiny --p-embedding-dim 8 --p-attention-layers 1 --p-epochs 1 "
     "--p-rarefy-depth 50 --p-device cpu"

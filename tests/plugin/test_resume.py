@@ -1,5 +1,6 @@
 """Runs that were stopped go on in QIIME 2, from the artifact that they returned."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -25,9 +26,9 @@ from aam_core.training.pretrain_session import PretrainSession
 from aam_core.training.resume import read_state
 from aam_core.training.train_session import TrainSession
 from q2_aam._formats import AAMEncoderDirectoryFormat
+from tests.commands import started
 
-from .conftest import TINY, import_
-from .test_command_line import QIIME
+from .conftest import QIIME, TINY, import_
 
 RUN = TINY | {"epochs": 4, "lr": 3e-3}
 #: What QIIME 2 or our format says of files that no artifact has.
@@ -323,22 +324,17 @@ def test_sigterm_to_qiime(table, tree, tmp_path, strategy):
     command = [sys.executable, "-c", QIIME, *line.split()]
     for name, value in run.items():
         command += [f"--p-{name.replace('_', '-')}", str(value)][: 2 - (value is True)]
-    process = subprocess.Popen(
-        command,
-        cwd=tmp_path,
-        env=os.environ
-        | {"XDG_CONFIG_HOME": str(tmp_path), "PYTHONWARNINGS": "ignore"}
-        | {"TMPDIR": str(temporary), "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    writes = set()
-    while len(writes) < 2 and process.poll() is None:  # before epoch 1, and after it
-        writes |= {p.stat().st_mtime_ns for p in temporary.rglob(STATE) if p.exists()}
-        time.sleep(0.01)
-    process.terminate()
-    said, warned = process.communicate(timeout=120)
+    env = os.environ | {"XDG_CONFIG_HOME": str(tmp_path), "PYTHONWARNINGS": "ignore"}
+    env |= {"TMPDIR": str(temporary), "OMP_NUM_THREADS": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with started(command, cwd=tmp_path, env=env, **pipes) as process:
+        writes = set()
+        while len(writes) < 2 and process.poll() is None:  # before epoch 1, after it
+            with contextlib.suppress(FileNotFoundError):
+                writes |= {p.stat().st_mtime_ns for p in temporary.rglob(STATE)}
+            time.sleep(0.01)
+        process.terminate()
+        said, warned = process.communicate(timeout=120)
     assert process.returncode == 0, said + warned
     assert "Saved AAMEncoder to: run.qza" in said
     assert "marked as not completed" in warned
