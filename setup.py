@@ -27,7 +27,6 @@ setup(
     install_requires=[
         "biom-format>=2.1.12",
         "click>=8.1",
-        "matplotlib>=3.6",
         "numpy>=1.24",
         "pandas>=1.5",
         "psutil>=5.9",
@@ -41,7 +40,7 @@ setup(
     extras_require={
         "tensorboard": ["tensorboard>=2.16"],
         "docs": ["furo", "myst-parser", "sphinx"],
-        "dev": ["pytest>=8", "ruff==0.17.6", "tensorboard>=2.16"],
+        "dev": ["matplotlib>=3.6", "pytest>=8", "ruff==0.17.6", "tensorboard>=2.16"],
     },
     entry_points={
         "console_scripts": ["aam=aam_core.cli.main:main"],

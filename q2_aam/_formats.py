@@ -80,10 +80,10 @@ class SafetensorsFormat(BinaryFileFormat):
     """`model.safetensors`: weights, without any code."""
 
     def _validate_(self, level: str) -> None:
-        from aam_core.io.model_folder import read_header
+        from aam_core.io.model_folder import read_shapes
 
         with _as_validation():
-            read_header(self.path)
+            read_shapes(self.path)
 
 
 class AAMHistoryFormat(TextFileFormat):

@@ -14,7 +14,7 @@ class Older(click.Option):
     topic = "Older spellings"
 
 
-def older_spellings(function: Callable) -> Callable:
+def older_spellings(command: click.Command) -> click.Command:
     """Add the options that `translated` understands."""
     spellings = [
         Older(
@@ -40,10 +40,8 @@ def older_spellings(function: Callable) -> Callable:
             help="Refused: it follows from the target columns or classes.",
         ),
     ]
-    parameters = getattr(function, "__click_params__", [])
-    # click reads this list from its end, as decorators fill it
-    function.__click_params__ = spellings[::-1] + parameters
-    return function
+    command.params += spellings
+    return command
 
 
 def translated(
@@ -131,7 +129,7 @@ class Short(click.Option):
     topic = "Several devices"
 
 
-def short_strategies(function: Callable) -> Callable:
+def short_strategies(command: click.Command) -> click.Command:
     """Add the flags that `strategy_of` understands."""
     flags = [
         Short(
@@ -148,10 +146,8 @@ def short_strategies(function: Callable) -> Callable:
             help="Refused: this model has no batch normalisation.",
         )
     )
-    parameters = getattr(function, "__click_params__", [])
-    # click reads this list from its end, as decorators fill it
-    function.__click_params__ = flags[::-1] + parameters
-    return function
+    command.params += flags
+    return command
 
 
 def strategy_of(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -114,14 +114,14 @@ def main() -> None:
     """Deep learning for microbial communities (q2-aam)."""
 
 
-@main.command(cls=Topical)
 @short_strategies
+@configured("pretrain")
+@main.command(cls=Topical)
 @table_options
 @distance_options
 @click.option("--metadata", type=FILE, help="Sample metadata, for --group-column.")
 @encoder_option
 @output_options
-@configured("pretrain")
 def pretrain(
     table: Path, sequences: Path | None, metadata: Path | None, **given: Any
 ) -> None:
@@ -146,9 +146,10 @@ def pretrain(
             write_lists(folder)
 
 
-@main.command(cls=Topical)
 @short_strategies
 @older_spellings
+@configured("train")
+@main.command(cls=Topical)
 @table_options
 @click.option("--metadata", required=True, type=FILE, help="Sample metadata (TSV).")
 @distance_options
@@ -164,7 +165,6 @@ def pretrain(
     callback=print_guide,
     help="Show how to choose among the options for covariates, and exit.",
 )
-@configured("train")
 def train(table: Path, sequences: Path | None, metadata: Path, **given: Any) -> None:
     """Learn to predict a column of the sample metadata."""
     with clear_errors():
@@ -190,6 +190,7 @@ def train(table: Path, sequences: Path | None, metadata: Path, **given: Any) -> 
                 predictions.to_csv(folder / "val_predictions.tsv", sep="\t")
 
 
+@configured("predict")
 @main.command(cls=Topical)
 @table_options
 @click.option(
@@ -204,7 +205,6 @@ def train(table: Path, sequences: Path | None, metadata: Path, **given: Any) -> 
     "--details", type=NEW, help="Probabilities, or quantiles and intervals (TSV)."
 )
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
-@configured("predict")
 def predict(
     table: Path,
     sequences: Path | None,
@@ -233,6 +233,7 @@ def predict(
             write_table(found.details, details)
 
 
+@configured("rf-baseline")
 @main.command("rf-baseline", cls=Topical)
 @click.option("--table", required=True, type=FILE, help="Feature table (BIOM, or TSV).")
 @click.option("--metadata", required=True, type=FILE, help="Sample metadata (TSV).")
@@ -249,7 +250,6 @@ def predict(
 @click.option("--output", required=True, type=NEW, help="Predictions (TSV).")
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @classifier_option
-@configured("rf-baseline")
 def rf_baseline(
     table: Path,
     metadata: Path,

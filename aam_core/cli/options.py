@@ -66,15 +66,12 @@ class ConfigOption(click.Option):
         self.topic = spec.topic
 
 
-def configured(command: str) -> Callable:
-    """Add the options of a command's config class."""
-    specs = option_specs(COMMANDS[command])
+def configured(name: str) -> Callable[[click.Command], click.Command]:
+    """Add the options of a command's config class to a command."""
 
-    def add(function: Callable) -> Callable:
-        parameters = getattr(function, "__click_params__", [])
-        # click reads this list from its end, as decorators fill it
-        function.__click_params__ = [ConfigOption(s) for s in specs[::-1]] + parameters
-        return function
+    def add(command: click.Command) -> click.Command:
+        command.params += map(ConfigOption, option_specs(COMMANDS[name]))
+        return command
 
     return add
 
