@@ -419,6 +419,20 @@ def device(path, device, preset, precision, **sizes) -> None:
     tell("device", sizes, rows, notes, path=path)
 
 
+@main.command()
+@options(size("samples", 80, "Samples of a study."))
+@size("seed", tuple(range(5)), "Seeds of studies and runs.", multiple=True)
+@size("train-epochs", 40, "Epochs of training.")
+@size("pretrain-epochs", 10, "Epochs of pre-training.")
+def start(path, seed, samples, **epochs) -> None:
+    """What the start of the weights gains in training and pre-training."""
+    from benchmarks import start as module
+
+    by_command = {name.removesuffix("_epochs"): n for name, n in epochs.items()}
+    rows, notes = module.table(seed, samples, by_command)
+    tell("start", {"samples": samples} | epochs, rows, notes, path=path)
+
+
 def of_study(function: Callable) -> click.Command:
     """A command whose words another module reads."""
     settings = {"ignore_unknown_options": True}

@@ -1,6 +1,7 @@
 """The model equals its plain form, and each measurement runs."""
 
 import dataclasses
+import itertools
 import json
 import subprocess
 
@@ -10,6 +11,7 @@ import skbio
 import torch
 from click.testing import CliRunner
 from scipy.spatial.distance import pdist
+from skbio.diversity.beta import unweighted_unifrac
 
 import benchmarks.__main__
 from aam_core.cli.main import write_table
@@ -42,6 +44,7 @@ from benchmarks.reference import (
     plain_losses,
     slots_of,
 )
+from tests import generate
 
 ARCH = Architecture(
     embedding_dim=16,
@@ -300,6 +303,24 @@ def test_start_up_is_that_of_the_commands(tmp_path, monkeypatch):
     rows = measured("startup", ["--repeats=1"], tmp_path)["rows"]
     assert len(run) == 2 * len(rows)
     assert ["-m", "aam_core", "--help"] in [words[1:] for words in run]
+
+
+def test_the_start_is_varied_alone(tmp_path):
+    words = ["--samples=12", "--seed=0", "--train-epochs=1", "--pretrain-epochs=1"]
+    result = measured("start", words, tmp_path)
+    rows = result["rows"]
+    sides = [[row for row in rows if row["start"] == side] for side in ("yes", "no")]
+    assert len(sides[0]) == len(sides[1]) == 2 + 3 * 2
+    for given, left in zip(*sides, strict=True):
+        differing = {name for name in given if given[name] != left[name]}
+        assert differing >= {"start", "seed 0"}
+        assert differing <= {"start", "seed 0", "mean", "SD"}  # of one seed it is NaN
+    made = generate.study(12)
+    table = made.table.rarefy(300, 0, print)
+    pairs = itertools.combinations(table.counts.toarray(), 2)
+    names = list(table.feature_ids)
+    distances = [unweighted_unifrac(*pair, names, made.tree) for pair in pairs]
+    assert f"a loss of {np.var(distances):.3g}." in result["notes"][0]
 
 
 LARGE = ["--samples=20", "--features=60", "--asvs=12", "--depth=100", "--batches=2"]
