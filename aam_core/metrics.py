@@ -116,15 +116,15 @@ def classification_metrics(
 def _of_probabilities(
     true: np.ndarray, probabilities: np.ndarray, classes: np.ndarray
 ) -> dict[str, float]:
-    share = np.asarray(probabilities, dtype=np.float64)
-    share = share / share.sum(axis=1, keepdims=True)
+    probabilities = np.asarray(probabilities, dtype=np.float64)
+    probabilities = probabilities / probabilities.sum(axis=1, keepdims=True)
     result = {"log_loss": np.nan, "roc_auc": np.nan}
-    if not np.isfinite(share).all():
+    if not np.isfinite(probabilities).all():
         return result
     found = set(true)
     if found <= set(classes):
-        result["log_loss"] = metrics.log_loss(true, share, labels=classes)
+        result["log_loss"] = metrics.log_loss(true, probabilities, labels=classes)
     if found == set(classes):
         hits = true[:, None] == classes
-        result["roc_auc"] = metrics.roc_auc_score(hits, share, average="macro")
+        result["roc_auc"] = metrics.roc_auc_score(hits, probabilities, average="macro")
     return result

@@ -99,7 +99,7 @@ def share_of(share: int | None, sizes: dict[str, Any], patch: int) -> int:
 )
 @click.option("--bf16", is_flag=True, help="Measure mixed_precision bf16, too.")
 def step(path, patch, share, repeats, full, bf16, **sizes) -> None:
-    """A step of pre-training: time, memory, distinct ASVs, share of the peak."""
+    """A step of pre-training: time, memory, distinct ASVs, fraction of the peak."""
     sizes["samples"] = sizes["batch"]
     from aam_core.runtime.process_memory import available
 
@@ -128,7 +128,7 @@ def step(path, patch, share, repeats, full, bf16, **sizes) -> None:
         details[f"patch {each}"] = found
     notes.append(
         "lean: gradient_checkpointing. Memory: peak of the whole process, libraries "
-        "included. GFLOP/s: what the model needs once, without what is computed again."
+        "included. GFLOP/s: what the model needs once, without what is recomputed."
     )
     tell("step", sizes | {"patch": patch}, rows, notes, path=path, details=details)
 
@@ -162,9 +162,9 @@ def step_rows(found: dict[str, dict], patch: int) -> list[dict[str, Any]]:
         rest = found.get("beyond the nucleotides")
         if rest and name != "reference":
             row["GFLOP/s"] = rest["flops"] / seconds / 1e9
-            row["share of the matrix peak"] = row["GFLOP/s"] * 1e9 / peak
+            row["fraction of the matrix peak"] = row["GFLOP/s"] * 1e9 / peak
         if rest and name == "q2-aam":
-            row["share of the nucleotides"] = 1 - rest["seconds"] / seconds
+            row["fraction of the nucleotides"] = 1 - rest["seconds"] / seconds
         rows.append(row)
     rows.append({"patch": patch, "": "matrix products", "GFLOP/s": peak / 1e9})
     return rows
@@ -277,7 +277,7 @@ def unifrac(path, tips, metric, repeats, **sizes) -> None:
         for name, result in found.items():
             seconds = result["seconds"] / result["calls"]
             row = {"tips": number, "metric": name, "ms per batch": 1000 * seconds}
-            rows.append(row | {"share of a step": seconds / one["seconds"]})
+            rows.append(row | {"fraction of a step": seconds / one["seconds"]})
     note = f"A step of pre-training on such a batch takes {one['seconds']:.3g} s."
     tell("unifrac", sizes | {"tips": tips}, rows, [note], path=path)
 
@@ -411,7 +411,7 @@ def flops(path, length, asvs, check) -> None:
 @click.option("--nominal", type=float, help="TFLOP/s that the device is sold with.")
 @click.option("--lean", is_flag=True, help="With gradient_checkpointing.")
 def device(path, device, preset, precision, **sizes) -> None:
-    """Steps of pre-training on a GPU: time, memory, share of its peak."""
+    """Steps of pre-training on a GPU: time, memory, fraction of its peak."""
     from benchmarks import devices as module
 
     sizes["samples"] = sizes["batch"]

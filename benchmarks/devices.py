@@ -1,8 +1,8 @@
-"""Steps of pre-training on any device: time, memory, and share of the device's peak.
+"""Steps of pre-training on any device: time, memory, and fraction of the device's peak.
 
 The peak is what products of two large square matrices reach in the same precision.
 What a step needs is by formula (`benchmarks.flops`), without what checkpointing
-computes again.
+recomputes.
 """
 
 import time
@@ -110,9 +110,9 @@ def table(
                 step = None  # before the next takes its memory
             speed /= found["seconds"]
             row |= found | {"TFLOP/s": speed / 1e12}
-            row["share of the matrix peak"] = speed / peaks[precision]
+            row["fraction of the matrix peak"] = speed / peaks[precision]
             if nominal:
-                row["share of the nominal peak"] = speed / 1e12 / nominal
+                row["fraction of the nominal peak"] = speed / 1e12 / nominal
             rows.append(row)
     reached = ", ".join(f"{p} {v / 1e12:.3g}" for p, v in peaks.items())
     notes = [

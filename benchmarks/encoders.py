@@ -50,7 +50,7 @@ from benchmarks.contenders import silent
 from benchmarks.measure import tell
 from benchmarks.studies import Data, folds, read
 
-PENALTIES = np.logspace(-1, 5, 13)  #: of the ridge, chosen by training samples
+STRENGTHS = np.logspace(-1, 5, 13)  #: of the ridge, chosen by training samples
 PARTS = 5  #: of the training samples, for that choice
 ROUNDS = 3  #: of steps, after a first one that warms up
 #: What is kept of the pre-training's best epoch.
@@ -232,7 +232,7 @@ def probed(
     unseen = data.metadata.loc[embedding.index.intersection(ids[held_out])]
     parts = list(folds(seen, data.group, PARTS))
     kind = RidgeCV if data.task == "regression" else RidgeClassifierCV
-    ridge = make_pipeline(StandardScaler(), kind(alphas=PENALTIES, cv=parts))
+    ridge = make_pipeline(StandardScaler(), kind(alphas=STRENGTHS, cv=parts))
     ridge.fit(embedding.loc[seen.index], seen[data.column])
     found = ridge.predict(embedding.loc[unseen.index])
     return score(data.task, unseen[data.column], found)

@@ -31,7 +31,7 @@ def of_asv(arch: Architecture, length: int, training: bool = False) -> int:
 
     `training` adds the backward pass: two products for each of the forward pass (one
     for the first, whose input has no gradient), and see `of_attention`. The prediction
-    of hidden nucleotides, less than 1 %, is left out, and so is what is computed once
+    of masked nucleotides, less than 1 %, is left out, and so is what is computed once
     for all ASVs together (`of_query`).
     """
     width = arch.embedding_dim

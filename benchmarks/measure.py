@@ -159,7 +159,7 @@ def readable(name: str, value: Any) -> str:
         return ""
     if name.startswith("memory"):
         return f"{value / 1e9:.2f} GB"
-    if name.startswith("share"):
+    if name.startswith("fraction"):
         return f"{value:.2%}"
     if isinstance(value, float):
         return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"

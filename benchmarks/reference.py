@@ -2,7 +2,7 @@
 
 Every slot of every sample is encoded, padding included, however often an ASV occurs;
 the layers are `torch.nn.TransformerEncoderLayer` with padding masks and dropout inside
-attention; each layer is computed again in the backward pass; the nucleotide loss reads
+attention; each layer is recomputed in the backward pass; the nucleotide loss reads
 the logits of all positions. With the weights of an `aam_core` model, results in
 evaluation are the same.
 
@@ -26,7 +26,7 @@ from aam_core.nn.losses import pairwise_distances
 from aam_core.nn.predictor import SequencePredictor
 from aam_core.nn.transformer import AttentionPooling, Block, Transformer
 
-IGNORED = -100  #: truth of a nucleotide that is not hidden
+IGNORED = -100  #: truth of a nucleotide that is not masked
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Slots:
     """Samples with one slot for each of their ASVs, and padding."""
 
     tokens_SAL: Tensor
-    truth_SAL: Tensor  #: int64, `IGNORED` where nothing is hidden
+    truth_SAL: Tensor  #: int64, `IGNORED` where nothing is masked
     weight_SA: Tensor  #: 1 / slots that hold the same ASV
     abundance_SA: Tensor
     present_SA: Tensor
@@ -91,7 +91,7 @@ def plain_layer(block: Block, heads: int) -> nn.TransformerEncoderLayer:
 
 
 class PlainTransformer(nn.Module):
-    """A stack of PyTorch's layers, each computed again in the backward pass."""
+    """A stack of PyTorch's layers, each recomputed in the backward pass."""
 
     def __init__(self, stack: Transformer, heads: int) -> None:
         super().__init__()
@@ -188,8 +188,8 @@ class PlainEncoder(nn.Module):
     def forward(self, slots: Slots) -> dict[str, Tensor | None]:
         """Embeddings of the slots and of the samples, positions and logits."""
         tokens_BL = slots.tokens_SAL.flatten(0, 1)
-        hidden = bool((slots.truth_SAL != IGNORED).any())
-        asv_BD, logits_BLV = self.nucleotides(tokens_BL, hidden)
+        masked = bool((slots.truth_SAL != IGNORED).any())
+        asv_BD, logits_BLV = self.nucleotides(tokens_BL, masked)
         x_SAD = asv_SAD = asv_BD.unflatten(0, slots.present_SA.shape)
         if self.abundance is not None:
             x_SAD = self.abundance(x_SAD, slots.abundance_SA, None)
@@ -200,7 +200,7 @@ class PlainEncoder(nn.Module):
             "asv": asv_SAD,
             "states": x_SAD,
             "sample": sample_SD,
-            "position": self.distance_head(sample_SD),
+            "distance_embedding": self.distance_head(sample_SD),
             "nucleotides": logits_BLV,
         }
 
@@ -231,7 +231,8 @@ def plain_losses(out: dict[str, Tensor | None], slots: Slots) -> dict[str, Tenso
     """The losses of pre-training, from the logits of all positions of all slots."""
     losses = {}
     if slots.distances_SS is not None:
-        predicted_SS, size = pairwise_distances(out["position"]), len(out["position"])
+        predicted_SS = pairwise_distances(out["distance_embedding"])
+        size = len(predicted_SS)
         upper = torch.ones(size, size, dtype=torch.bool).triu(diagonal=1)
         error = (predicted_SS - slots.distances_SS)[upper].square()
         losses["unifrac_loss"] = error.sum() / max(len(error), 1)

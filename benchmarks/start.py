@@ -46,7 +46,7 @@ def started(given: bool) -> Iterator[None]:
     """Let runs have their start, or keep the random weights that they are made with."""
     with ExitStack() as stack:
         for session in () if given else (PretrainSession, TrainSession):
-            stack.enter_context(mock.patch.object(session, "calibrate"))
+            stack.enter_context(mock.patch.object(session, "initialise"))
         yield
 
 

@@ -37,7 +37,7 @@ def draw_pretraining(history: pd.DataFrame) -> plt.Figure:
     """Draw losses and accuracy against the epoch."""
     panels = {
         "unifrac_loss": "loss of UniFrac between samples",
-        "nuc_accuracy": "hidden nucleotides predicted rightly",
+        "nuc_accuracy": "masked nucleotides predicted rightly",
     }
     figure, axes = plt.subplots(1, len(panels), figsize=(9, 3.2), layout="constrained")
     for ax, (name, label) in zip(axes, panels.items(), strict=True):
@@ -53,36 +53,40 @@ def draw_pretraining(history: pd.DataFrame) -> plt.Figure:
 def draw_region(output: Path, truth: pd.DataFrame) -> plt.Figure:
     """Draw the probability of each region for each held-out sample."""
     figure, axes = plt.subplots(
-        1, 2, figsize=(10, 3.6), sharey=True, layout="constrained"
+        1, 2, figsize=(10, 3.6), probabilityy=True, layout="constrained"
     )
     for ax, (side, prefix) in zip(axes, SIDES.items(), strict=True):
-        shares = frame(output / f"region-{prefix}details.qza").loc[truth.index]
-        right = (shares.idxmax(axis=1) == truth["Region"]).sum()
+        probabilities = frame(output / f"region-{prefix}details.qza").loc[truth.index]
+        right = (probabilities.idxmax(axis=1) == truth["Region"]).sum()
         print(f"Region, {side}: {right} of {len(truth)} held-out samples are right.")
-        draw_shares(ax, shares, truth["Region"])
+        draw_probabilities(ax, probabilities, truth["Region"])
         ax.set_title(f"{side}: {right} of {len(truth)} right")
     names = [f"{i} ({r})" for i, r in truth["Region"].str.replace("_", " ").items()]
     axes[0].set_yticks(range(len(truth)), names)
     return figure
 
 
-def draw_shares(ax: Axes, shares: pd.DataFrame, truth: pd.Series) -> None:
+def draw_probabilities(ax: Axes, probabilities: pd.DataFrame, truth: pd.Series) -> None:
     """Draw one side's probabilities, with a frame around the true region."""
-    ax.imshow(shares, vmin=0, vmax=1, cmap="Blues", aspect="auto")
-    for (row, column), share in np.ndenumerate(shares.to_numpy()):
-        colour = "white" if share > 0.5 else "black"
-        ax.text(column, row, f"{share:.2f}", ha="center", va="center", color=colour)
+    ax.imshow(probabilities, vmin=0, vmax=1, cmap="Blues", aspect="auto")
+    for (row, column), probability in np.ndenumerate(probabilities.to_numpy()):
+        colour = "white" if probability > 0.5 else "black"
+        ax.text(
+            column, row, f"{probability:.2f}", ha="center", va="center", color=colour
+        )
     for row, region in enumerate(truth):
-        corner = (shares.columns.get_loc(region) - 0.5, row - 0.5)
+        corner = (probabilities.columns.get_loc(region) - 0.5, row - 0.5)
         ax.add_patch(plt.Rectangle(corner, 1, 1, fill=False, ec="#bc6c25", lw=2))
-    ax.set_xticks(range(shares.shape[1]), shares.columns.str.replace("_", "\n"))
+    ax.set_xticks(
+        range(probabilities.shape[1]), probabilities.columns.str.replace("_", "\n")
+    )
     ax.set_xlabel("probability of each region (frame: the true one)")
 
 
 def draw_latitude(output: Path, truth: pd.DataFrame) -> plt.Figure:
     """Draw predicted against true latitude of the held-out samples."""
     figure, axes = plt.subplots(
-        1, 2, figsize=(8, 3.8), sharey=True, layout="constrained"
+        1, 2, figsize=(8, 3.8), probabilityy=True, layout="constrained"
     )
     true = truth["latitude"]
     for ax, (side, prefix) in zip(axes, SIDES.items(), strict=True):

@@ -46,11 +46,11 @@ def main(output: Path) -> None:
     known = {i: s for i, s in read_fasta() if table.exists(i, "observation")}
     regions = {i: cut_v4(sequence) for i, sequence in known.items()}
     regions = {i: region for i, region in regions.items() if region}
-    share = table.filter(regions, "observation", inplace=False).sum() / table.sum()
+    fraction = table.filter(regions, "observation", inplace=False).sum() / table.sum()
     print(
         f"{table.shape[0]} features, {len(known)} of them in Greengenes 13_8; "
         f"{len(regions)} have the V4 region after the 515F primer: "
-        f"{share:.0%} of the reads."
+        f"{fraction:.0%} of the reads."
     )
     write_features(output, regions)
     write_tree(output, regions)

@@ -95,7 +95,7 @@ class AAMHistoryFormat(TextFileFormat):
 
 
 class AAMTrainingStateFormat(BinaryFileFormat):
-    """`state.pt`: what a run that was stopped needs to go on. No code in it is run."""
+    """`state.pt`: what a run that was stopped needs to resume. No code in it is run."""
 
     def _validate_(self, level: str) -> None:
         from aam_core.io.model_folder import check_state

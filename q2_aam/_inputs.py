@@ -89,13 +89,13 @@ def tell_if_stopped(artifact: DirectoryFormat) -> None:
     """Say that a run did not reach its end.
 
     q2cli shows what an action prints with `--verbose` only. That a result is not
-    complete must not be missed, so there it is said again when the command ends.
+    complete must not be missed, so there it is repeated when the command ends.
     """
     if read_config(str(artifact))["completed"]:
         return
     line = (
         "The run was stopped before its end: the result is the best model so far, "
-        "marked as not completed. To go on, repeat the command with this result as "
+        "marked as not completed. To resume, repeat the command with this result as "
         "resume_from."
     )
     report(line)

@@ -120,7 +120,7 @@ ENCODER_DESCRIPTION = (
 )
 RESUME_DESCRIPTION = {
     "resume_from": "What this action returned when it was stopped before its end "
-    "(max_hours, SIGTERM). The run goes on as if it had never been stopped; repeat all "
+    "(max_hours, SIGTERM). The run resumes as if it had never been stopped; repeat all "
     "other inputs and parameters as they were."
 }
 METADATA_DESCRIPTION = "Sample metadata with the columns that other parameters name."

@@ -45,7 +45,7 @@ than `--lr` suits a frozen encoder (`--freeze-base`); lower, or a smaller
 
 ## What did it learn?
 
-`history.tsv` and TensorBoard have, for the validation samples, the mean share of the
+`history.tsv` and TensorBoard have, for the validation samples, the mean weight of the
 community in the gate of gmu (`gmu/gate_mean`), and the mean attention of the ASVs to
 the categories (`cross_attn/weight_mean`). Whether covariates help at all is told by a
 run without them: the split is the same at the same `--seed`.

@@ -93,11 +93,11 @@ def classifier_option(function: Callable) -> Callable:
 
 
 def output_options(function: Callable) -> Callable:
-    """Where a run writes, and which one it goes on with."""
+    """Where a run writes, and which one it resumes."""
     function = click.option(
         "--resume-from",
         type=DIRECTORY,
-        help="Go on with an interrupted run: its --output-dir. All other options as "
+        help="Resume an interrupted run: its --output-dir. All other options as "
         "they were.",
     )(function)
     function = click.option(

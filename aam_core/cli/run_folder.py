@@ -28,7 +28,7 @@ def run_folder(
 ) -> Iterator[Path]:
     """A folder for a run, with a log of what the run says.
 
-    It is empty, or that of the interrupted run that goes on. An earlier run is
+    It is empty, or that of the interrupted run that resumes. An earlier run is
     removed only when this one has ended well; a run that is refused leaves nothing
     behind, one that is interrupted its training state. Of several processes of
     torchrun, the first one does all this.
@@ -39,7 +39,7 @@ def run_folder(
     if resume_from is not None and folder.resolve() in resume_from.resolve().parents:
         if overwrite:
             raise InputError(
-                f"--overwrite would delete {folder}, from which the run is to go on: "
+                f"--overwrite would delete {folder}, from which the run is to resume: "
                 "leave it out."
             )
         with messages(folder / LOG), resume_hint(folder):
@@ -91,13 +91,13 @@ def set_aside(folder: Path, overwrite: bool) -> Path | None:
 
 
 def has_state(folder: Path) -> bool:
-    """Whether a run in `folder` can go on."""
+    """Whether a run in `folder` can resume."""
     return (folder / LAST / STATE).is_file()
 
 
 @contextlib.contextmanager
 def resume_hint(folder: Path) -> Iterator[None]:
-    """Say how to go on with a run that does not reach its end."""
+    """Say how to resume a run that does not reach its end."""
     try:
         yield
     except InputError:
@@ -110,7 +110,7 @@ def resume_hint(folder: Path) -> Iterator[None]:
 
 def _tell_resume(folder: Path, what: str) -> None:
     if has_state(folder):
-        logger.info(f"{what} To go on, repeat the command with --resume-from {folder}")
+        logger.info(f"{what} To resume, repeat the command with --resume-from {folder}")
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ from aam_core.io.load import architecture, load_model, read_kind
 from aam_core.nn.attention import set_attention
 from aam_core.reporting import Report, logger
 from aam_core.runtime.device import choose_device, tell_precision
-from aam_core.runtime.spill import Room
+from aam_core.runtime.spill import SpillBuffer
 from aam_core.training.memory import MemoryProfile
 
 
@@ -112,8 +112,8 @@ def predict(
         f"on {device.type}."
     )
     profile.mark("preparation")
-    room = Room.of(config, device, report)
-    asvs = encode_table(network.base, study, every, config, device, room=room)
+    buffer = SpillBuffer.of(config, device, report)
+    asvs = encode_table(network.base, study, every, config, device, buffer=buffer)
     added = contributions_of(network, asvs)
     profile.mark("encoding of ASVs")
 

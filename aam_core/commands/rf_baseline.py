@@ -164,7 +164,7 @@ def _others(target: pd.DataFrame, ids: Sequence[str]) -> list[str]:
 def _relative_abundances(
     table: FeatureTable, sample_ids: list[str]
 ) -> tuple[sparse.csr_matrix, np.ndarray]:
-    """Shares of the reads, rows as in `sample_ids`, features sorted by id."""
+    """Fractions of the reads, rows as in `sample_ids`, features sorted by id."""
     rows = pd.Index(table.sample_ids).get_indexer(sample_ids)
     order = np.argsort(table.feature_ids)
     counts = table.counts[rows][:, order].astype(np.float64)
@@ -206,9 +206,10 @@ def _predict(
     if config.task == "regression":
         scores = regression_metrics(values, predicted, config.metadata_column)
         return pd.DataFrame(predicted, index, list(target.columns)), None, scores
-    shares = forest.predict_proba(features)
-    scores = classification_metrics(values, predicted, shares, forest.classes_)
+    probabilities = forest.predict_proba(features)
+    scores = classification_metrics(values, predicted, probabilities, forest.classes_)
+    classes = forest.classes_.astype(object)
     labels = pd.DataFrame(
         predicted.astype(object), index, list(target.columns), dtype=object
     )
-    return labels, pd.DataFrame(shares, index, forest.classes_.astype(object)), scores
+    return labels, pd.DataFrame(probabilities, index, classes), scores

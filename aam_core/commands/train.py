@@ -80,7 +80,7 @@ def train(
         the model is complete. It may be `output`: a stopped run then leaves its state
         beside its model.
     resume_from : Path, optional
-        Folder with the state of an interrupted run, which then goes on as if it had
+        Folder with the state of an interrupted run, which then resumes as if it had
         never been interrupted. It may be `state`.
 
     Returns

@@ -9,7 +9,7 @@ import typing
 from aam_core.config.option import Options, option
 from aam_core.errors import InputError
 
-#: Share of a GPU's memory that a run plans with where nothing else is asked for.
+#: Fraction of a GPU's memory that a run plans with where nothing else is asked for.
 MEMORY_FRACTION = 0.8
 
 
@@ -110,7 +110,7 @@ class MemoryOptions(Options):
 
     gradient_checkpointing: bool | None = option(
         None,
-        "Compute the layers again in the backward pass, or whole chunks of ASVs where "
+        "Recompute the layers in the backward pass, or whole chunks of ASVs where "
         "there are many, instead of keeping their results: a fraction of the memory "
         "for about a third more time.",
         shown=lambda: "on where a step does not fit without it (never on an Apple GPU)",
@@ -133,7 +133,7 @@ class MemoryOptions(Options):
     )
     max_memory_fraction: float | None = option(
         None,
-        "Share of the free memory, of the GPU or else of the machine, that "
+        "Fraction of the free memory, of the GPU or else of the machine, that "
         "auto_batch_size and the decision on gradient_checkpointing may fill.",
         low=0,
         high=1,

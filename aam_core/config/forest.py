@@ -25,8 +25,8 @@ class ForestOptions(Options):
     )
     max_features: str = option(
         "sqrt",
-        "Features tried at a split: sqrt, log2, a share (0.3), or a number (20).",
-        when="Try a share such as 0.3 where few of many features carry the "
+        "Features tried at a split: sqrt, log2, a fraction (0.3), or a number (20).",
+        when="Try a fraction such as 0.3 where few of many features carry the "
         "signal, so that splits find them more often.",
     )
     random_seed: int = option(
@@ -64,6 +64,6 @@ class ForestOptions(Options):
         if number >= 1 and number.is_integer():
             return int(number)
         raise InputError(
-            f"max_features is {text!r}; allowed are sqrt, log2, a share of the "
+            f"max_features is {text!r}; allowed are sqrt, log2, a fraction of the "
             "features such as 0.3, or a number of features such as 20."
         )

@@ -106,7 +106,7 @@ class SplitOptions(Options):
 
     test_size: float = option(
         0.2,
-        "Share of the samples kept for validation.",
+        "Fraction of the samples kept for validation.",
         low=0,
         high=1,
         open_low=True,

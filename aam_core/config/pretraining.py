@@ -54,14 +54,14 @@ class LossOptions(Options):
     )
     count_prediction: bool = option(
         False,
-        "Also learn the abundance of ASVs whose abundance is hidden from the model.",
+        "Also learn the abundance of ASVs whose abundance is masked.",
         when="Turn it on in pretrain where the abundances of ASVs, not just "
         "their presence, bear on the later target.",
         only_with=TRAINED_BASE,
     )
     nuc_mask_ratio: float = option(
         0.15,
-        "Share of the nucleotides hidden and predicted; 0 turns it off.",
+        "Fraction of the nucleotides masked and predicted; 0 turns it off.",
         low=0,
         high=1,
         open_high=True,
@@ -71,9 +71,9 @@ class LossOptions(Options):
     )
     nuc_mask_strategy: str = option(
         "random",
-        "Hide single nucleotides, or spans of neighbours.",
+        "Mask single nucleotides, or spans of neighbours.",
         choices=("random", "span"),
-        when="Choose span where single hidden nucleotides are guessed too easily "
+        when="Choose span where single masked nucleotides are guessed too easily "
         "from their neighbours (val_nuc_accuracy near 1).",
         only_with=TRAINED_BASE,
     )
@@ -86,7 +86,7 @@ class LossOptions(Options):
             if off and spec.name in names and value and value != spec.default:
                 raise InputError(
                     f"{spec.name} has no effect with {off} 0, where no nucleotides are "
-                    f"hidden: leave {spec.name} out, or raise {off}."
+                    f"masked: leave {spec.name} out, or raise {off}."
                 )
 
 

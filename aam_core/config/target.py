@@ -85,7 +85,7 @@ class TargetOptions(ColumnOptions):
         ),
         when="Choose log-minmax or log-zscore for counts and concentrations over "
         "orders of magnitude, zscore where outliers squeeze minmax, none "
-        "for shares.",
+        "for fractions.",
         only_with={"task": ("regression",)},
     )
     normalize_by: tuple[str, ...] = option(
@@ -284,8 +284,8 @@ class OutputOptions(TargetOptions):
         False,
         "Keep predictions within the range of the training samples (within 0 to 1 with "
         "target_transform none), by a sigmoid. For targets with natural bounds that "
-        "the samples reach, such as shares.",
-        when="Turn it on for shares and percentages that the samples reach; not "
+        "the samples reach, such as fractions.",
+        when="Turn it on for fractions and percentages that the samples reach; not "
         "where new samples may lie outside of the training range.",
         only_with={"task": ("regression",)},
     )

@@ -42,7 +42,7 @@ class Batch:
 
     rows: np.ndarray  #: (S,) rows of the study
     features: np.ndarray  #: (U,) columns of the study; see `BatchMaker`
-    tokens_UL: torch.Tensor  #: uint8, with MASK where nucleotides are hidden
+    tokens_UL: torch.Tensor  #: uint8, with MASK where nucleotides are masked
     chunks: tuple[Chunk, ...]
     index_SA: torch.Tensor  #: int64, each ASV's row among the U; 0 at padding
     abundance_SA: torch.Tensor  #: float32 relative abundance; 0 at padding
@@ -52,7 +52,7 @@ class Batch:
     masked_row_M: torch.Tensor | None = None
     masked_column_M: torch.Tensor | None = None
     masked_truth_M: torch.Tensor | None = None  #: int64, 0-3 for A C G T
-    hidden_SA: torch.Tensor | None = None  #: bool, ASVs whose abundance is hidden
+    masked_SA: torch.Tensor | None = None  #: bool, ASVs whose abundance is masked
     distances: torch.Tensor | None = None  #: (S, S), or (S,) for Faith's PD
     categories_SK: torch.Tensor | None = None
     targets_ST: torch.Tensor | None = None  #: scaled targets, or (S,) classes
@@ -93,11 +93,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class Masking:
-    """What is hidden from the model in self-supervision."""
+    """What is masked in self-supervision."""
 
     ratio: float = 0.0
     strategy: str = "random"
-    abundances: float = 0.0  #: share of the ASVs whose abundance is hidden
+    abundances: float = 0.0  #: fraction of the ASVs whose abundance is masked
 
 
 def chunks_of(
@@ -121,7 +121,7 @@ def chunks_of(
 def mask_nucleotides(
     tokens_UL: np.ndarray, masking: Masking, generator: np.random.Generator
 ) -> np.ndarray:
-    """Choose the nucleotides to hide.
+    """Choose the nucleotides to mask.
 
     Parameters
     ----------
@@ -165,13 +165,13 @@ class BatchMaker(Dataset):
     scale : float
         What distances are divided by.
     masking : Masking
-        What is hidden.
+        What is masked.
     categories_NK, targets_NT : numpy.ndarray, optional
         Covariates and targets of all rows of the study.
     tokens : bool
         Whether the model reads nucleotides: then the features of a batch are distinct
         and sorted by the length of their sequences. False where their embeddings are
-        known already: then they are those of the samples, one after the other.
+        known already: then they are those of the samples, packed.
     seed : int
         Together with an epoch and the rows, it fixes all random choices.
     """
@@ -284,7 +284,7 @@ class BatchMaker(Dataset):
         labels: dict[str, Any] = {}
         if self.masking.abundances:
             draws = generator.random(present.shape)
-            labels["hidden_SA"] = present & (draws < self.masking.abundances)
+            labels["masked_SA"] = present & (draws < self.masking.abundances)
         if self.distances is not None:
             values = np.asarray(self.distances(rows), dtype=np.float32)
             labels["distances"] = values / np.float32(self.scale)

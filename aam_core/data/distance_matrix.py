@@ -17,7 +17,9 @@ from aam_core.errors import InputError, some
 
 CHECKED_AT_ONCE = 2_000  #: most samples whose distances are checked at the start
 BLOCK = 256  #: rows read at once by `MatrixDistances.largest`
-TOLERANCE = 1e-5  #: of asymmetry and of the diagonal, as a share of the largest value
+TOLERANCE = (
+    1e-5  #: of asymmetry and of the diagonal, as a fraction of the largest value
+)
 
 TEXT_SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
 HDF5_SUFFIXES = (".h5", ".hdf5")

@@ -1,4 +1,4 @@
-"""Samples of several sizes, their ASVs one after the other instead of padded.
+"""Packed samples: their ASVs follow each other, without padding.
 
 All that is computed for each ASV then costs nothing at padding. What reads a whole
 sample, attention above all, finds its ASVs here.

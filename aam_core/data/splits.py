@@ -60,7 +60,7 @@ def split(
     sample_ids : sequence of str
         Samples, each once.
     test_size : float
-        Share of the samples (with `groups`: of the groups) kept for validation,
+        Fraction of the samples (with `groups`: of the groups) kept for validation,
         rounded up.
     seed : int
         Seed of the draw.
@@ -69,7 +69,7 @@ def split(
     groups : sequence, optional
         Groups that stay together; they take precedence over `labels`.
     least : int
-        Fewest validation samples; a smaller share is raised to it.
+        Fewest validation samples; a smaller fraction is raised to it.
     report : callable
         Is told where the split could not be made as asked.
 
@@ -124,7 +124,7 @@ def _by_sample(
             "needed: lower test_size, or add samples."
         )
     if labels is not None and (why := _unbalanced(labels, kept_back)):
-        report(f"The split does not keep the shares of the classes: {why}.")
+        report(f"The split does not keep the fractions of the classes: {why}.")
         labels = None
     return train_test_split(
         np.arange(number), test_size=kept_back, random_state=seed, stratify=labels

@@ -14,7 +14,7 @@ from scipy.special import softmax
 
 from aam_core.data.targets import Classes, TargetScaler
 
-COVERAGE = 0.9  #: share of new samples that an interval should hold
+COVERAGE = 0.9  #: fraction of new samples that an interval should hold
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,10 @@ class Decoder:
         """
         index = pd.Index(list(ids), name="id")
         if self.task == "classification":
-            shares = softmax(raw.astype(np.float64), axis=-1)
-            return pd.DataFrame(shares, index=index, columns=list(self.classes.labels))
+            probabilities = softmax(raw.astype(np.float64), axis=-1)
+            return pd.DataFrame(
+                probabilities, index=index, columns=list(self.classes.labels)
+            )
         point = self.point(raw, groups)
         table = {}
         for t, name in enumerate(self.columns):

@@ -1,4 +1,4 @@
-"""How a batch is divided among processes or devices, and put together again.
+"""How a batch is divided among processes or devices, and put together.
 
 Every part has the same number of ASVs and of samples: the last ones of some parts are
 repeated, and their results dropped, so that no gradient reaches them. With the same
@@ -23,7 +23,7 @@ from aam_core.data.sequences import PAD
 KEPT_APART = ("states", "sample", "nucleotides")
 
 
-def share(total: int, part: int, parts: int) -> np.ndarray:
+def shard_rows(total: int, part: int, parts: int) -> np.ndarray:
     """Positions that belong to one part: every `parts`-th of `total`.
 
     All parts have equally many; beyond the end the last position is repeated.
@@ -31,8 +31,8 @@ def share(total: int, part: int, parts: int) -> np.ndarray:
 
     Examples
     --------
-    >>> from aam_core.distributed.batch_split import share
-    >>> [share(5, part, 2).tolist() for part in range(2)]
+    >>> from aam_core.distributed.batch_split import shard_rows
+    >>> [shard_rows(5, part, 2).tolist() for part in range(2)]
     [[0, 2, 4], [1, 3, 4]]
     """
     size = -(-total // parts)
@@ -40,17 +40,17 @@ def share(total: int, part: int, parts: int) -> np.ndarray:
 
 
 def in_order(values: Tensor, total: int) -> Tensor:
-    """Put (W, size, …) values of all shares into the order of their `total`."""
+    """Put (W, size, …) values of all parts into the order of their `total`."""
     return values.transpose(0, 1).flatten(0, 1)[:total]
 
 
-def asv_share(batch: Batch, part: int, parts: int) -> Batch:
-    """The ASVs of one part of a batch, with their hidden nucleotides.
+def asv_shard(batch: Batch, part: int, parts: int) -> Batch:
+    """The ASVs of one part of a batch, with their masked nucleotides.
 
     They are in chunks of the size that those of the batch have, so in equally many.
     Samples are left as they are; this batch is for `Encoder.encode_asvs` only.
     """
-    rows = share(len(batch.features), part, parts)
+    rows = shard_rows(len(batch.features), part, parts)
     chunk_size = batch.chunks[0].stop
     tokens_UL = batch.tokens_UL[torch.from_numpy(rows).to(batch.tokens_UL.device)]
     lengths = (tokens_UL != PAD).sum(dim=1).cpu().numpy()
@@ -85,15 +85,15 @@ def most_masked(batch: Batch, parts: int) -> int:
     return max(int(counts.max()), 1)
 
 
-def sample_share(batch: Batch, part: int, parts: int) -> Batch:
+def sample_shard(batch: Batch, part: int, parts: int) -> Batch:
     """The samples of one part of a batch, for a model that knows the ASVs already.
 
     They keep the batch's width: the largest sample sets the time that all parts
     need, and without it the results have one shape.
     """
-    rows = share(len(batch.rows), part, parts)
+    rows = shard_rows(len(batch.rows), part, parts)
     place = torch.from_numpy(rows).to(batch.index_SA.device)
-    by_sample = ("index_SA", "abundance_SA", "present_SA", "hidden_SA")
+    by_sample = ("index_SA", "abundance_SA", "present_SA", "masked_SA")
     tensors = {
         name: getattr(batch, name)[place]
         for name in (*by_sample, "categories_SK", "targets_ST")

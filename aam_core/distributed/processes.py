@@ -1,8 +1,8 @@
 """Several processes, each with a device, compute one run with the result of one device.
 
 A batch is the same on every process: `BatchMaker` makes it from seeds. Its work is
-divided. Each process encodes its share of the distinct ASVs, and the embeddings are
-gathered; it then encodes its share of the samples, and what losses read of them is
+divided. Each process encodes its part of the distinct ASVs, and the embeddings are
+gathered; it then encodes its part of the samples, and what losses read of them is
 gathered; every process computes the loss L of the whole batch, with all pairs of
 samples.
 
@@ -36,20 +36,20 @@ from torch.nn.parallel import DistributedDataParallel
 from aam_core.data.batches import Batch, Chunk
 from aam_core.distributed.batch_split import (
     KEPT_APART,
-    asv_share,
+    asv_shard,
     in_order,
     logits_in_order,
     most_masked,
-    sample_share,
-    share,
+    sample_shard,
+    shard_rows,
 )
 from aam_core.distributed.strategy import Strategy, placed, without_gradient
 from aam_core.nn.transformer import Block
-from aam_core.runtime.device import PRECISIONS, is_shared
+from aam_core.runtime.device import PRECISIONS, is_sharded
 
 #: Bytes of a trained weight in a run: itself, its gradient, and two moments.
 PER_WEIGHT = 16
-#: Share of a GPU's memory that weights may fill before `auto` divides the model.
+#: Fraction of a GPU's memory that weights may fill before `auto` divides the model.
 LARGE = 0.25
 
 
@@ -130,7 +130,7 @@ class Processes(Strategy):
             return "ddp"
         memory = torch.cuda.get_device_properties(self.device).total_memory
         size = PER_WEIGHT * sum(p.numel() for p in model.parameters())
-        return "fsdp" if self.same(size > LARGE * memory) else "ddp"
+        return "fsdp" if self.broadcast(size > LARGE * memory) else "ddp"
 
     def _divide(self, root: Root) -> nn.Module:
         offload = self.config.fsdp_cpu_offload
@@ -183,14 +183,14 @@ class Processes(Strategy):
 
     def _step(self, batch: Batch, model: nn.Module) -> dict[str, Tensor]:
         encoder = model.base
-        part = asv_share(batch, self.rank, self.world)
+        part = asv_shard(batch, self.rank, self.world)
         embedded, logits = encoder.encode_asvs(part)
         asv_UD = in_order(self.gather(embedded), len(batch.features))
         if logits is not None:
             short = most_masked(batch, self.world) - len(logits)
             logits = self.gather(F.pad(logits, (0, 0, 0, short)))
             logits = logits_in_order(logits, batch)
-        out = model(sample_share(batch, self.rank, self.world), asv_UD)
+        out = model(sample_shard(batch, self.rank, self.world), asv_UD)
         found = {
             name: in_order(self.gather(value), len(batch.rows)).clone()  # no views
             for name, value in out.items()
@@ -218,16 +218,16 @@ class Processes(Strategy):
 
     def mine(self, chunks: Sequence[Chunk]) -> Iterator[tuple[Chunk, bool]]:
         """This process's chunks; all processes have equally many."""
-        for number, place in enumerate(share(len(chunks), self.rank, self.world)):
+        for number, place in enumerate(shard_rows(len(chunks), self.rank, self.world)):
             yield chunks[place], place == number * self.world + self.rank
 
-    def total(self, *numbers: float) -> tuple[float, ...]:
+    def all_reduce_sum(self, *numbers: float) -> tuple[float, ...]:
         """Sums of numbers over the processes."""
         sums = torch.tensor(numbers, dtype=torch.float64)
         dist.all_reduce(sums, group=self.control)
         return tuple(sums.tolist())
 
-    def same(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """The main process's value, on all."""
         values = [value]
         dist.broadcast_object_list(values, 0, group=self.control)
@@ -235,9 +235,9 @@ class Processes(Strategy):
 
     def any(self, flag: bool) -> bool:
         """Whether a flag is up on any process."""
-        return self.total(float(flag))[0] > 0
+        return self.all_reduce_sum(float(flag))[0] > 0
 
-    def each(self, value: Any) -> list[Any]:
+    def all_gather(self, value: Any) -> list[Any]:
         """The values of all processes."""
         values = [None] * self.world
         dist.all_gather_object(values, value, group=self.control)
@@ -259,7 +259,7 @@ class Processes(Strategy):
                 value.copy_(state[name])
             dist.broadcast(value, 0)
             value = placed(value, target)
-            if is_shared(target):
+            if is_sharded(target):
                 value, target = value.to_local(), target.to_local()
             with torch.no_grad():
                 target.copy_(value)
@@ -289,6 +289,6 @@ class SharedStop:
         if self._reason is None:
             own = self.request.reason
             if self.strategy.any(own is not None):
-                reasons = [r for r in self.strategy.each(own) if r is not None]
+                reasons = [r for r in self.strategy.all_gather(own) if r is not None]
                 self._reason = reasons[0]
         return self._reason

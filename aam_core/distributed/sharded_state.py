@@ -226,7 +226,7 @@ def _weights(model: nn.Module) -> dict[str, Tensor]:
 def _empty_moments(
     folder: Path, optimizer: torch.optim.Optimizer
 ) -> dict[int, dict[str, Tensor]]:
-    """Room for what the optimiser keeps, shared as its parameters are."""
+    """Empty tensors for what the optimiser keeps, sharded as its parameters are."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     moments: dict[int, dict[str, Tensor]] = {}
     for key, tensor in _listed(folder).items():

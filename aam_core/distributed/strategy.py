@@ -18,17 +18,17 @@ from torch.nn import functional as F
 
 from aam_core.data.batches import Batch, Chunk
 from aam_core.distributed.batch_split import (
-    asv_share,
+    asv_shard,
     in_order,
     logits_in_order,
     most_masked,
 )
 from aam_core.nn.activation_checkpoint import recomputed
-from aam_core.runtime.device import is_shared
+from aam_core.runtime.device import is_sharded
 
 
 class Strategy:
-    """One device: nothing is shared.
+    """One device: nothing is divided.
 
     Parameters
     ----------
@@ -81,11 +81,11 @@ class Strategy:
         """This process's chunks, and whether each counts (or is a repeated one)."""
         return ((chunk, True) for chunk in chunks)
 
-    def total(self, *numbers: float) -> tuple[float, ...]:
+    def all_reduce_sum(self, *numbers: float) -> tuple[float, ...]:
         """Sums of numbers over the processes."""
         return numbers
 
-    def same(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """The main process's value, on all."""
         return value
 
@@ -93,7 +93,7 @@ class Strategy:
         """Whether a flag is up on any process."""
         return flag
 
-    def each(self, value: Any) -> list[Any]:
+    def all_gather(self, value: Any) -> list[Any]:
         """The values of all processes."""
         return [value]
 
@@ -106,7 +106,7 @@ class Strategy:
 
     def weights(self, model: nn.Module) -> dict[str, Tensor]:
         """A copy of all weights, in the memory of the CPU of the main process."""
-        return whole(model.state_dict(), self.main, copy=True)
+        return gather_full(model.state_dict(), self.main, copy=True)
 
     def load(self, model: nn.Module, state: dict[str, Tensor]) -> None:
         """Set all weights to those that the main process has."""
@@ -117,15 +117,15 @@ def _silent(line: str) -> None:
     pass
 
 
-def whole(tree: Any, keep: bool = True, copy: bool = False) -> Any:
-    """Nested tensors with those that processes share put together, on the CPU.
+def gather_full(tree: Any, keep: bool = True, copy: bool = False) -> Any:
+    """Nested tensors with those that are sharded put together, on the CPU.
 
-    Takes all processes; where not `keep`, shared tensors and copies are left out.
+    Takes all processes; where not `keep`, sharded tensors and copies are left out.
     """
     if isinstance(tree, dict):
-        found = {k: whole(v, keep, copy) for k, v in tree.items()}
+        found = {k: gather_full(v, keep, copy) for k, v in tree.items()}
         return {k: v for k, v in found.items() if v is not None or tree[k] is None}
-    if is_shared(tree):
+    if is_sharded(tree):
         full = tree.full_tensor()
         return full.detach().cpu() if keep else None
     if copy and isinstance(tree, Tensor):
@@ -134,8 +134,8 @@ def whole(tree: Any, keep: bool = True, copy: bool = False) -> Any:
 
 
 def placed(value: Tensor, like: Tensor) -> Tensor:
-    """A whole tensor, which every process has, in the way that `like` is shared."""
-    if not is_shared(like):
+    """A whole tensor, which every process has, in the way that `like` is sharded."""
+    if not is_sharded(like):
         return value
     from torch.distributed.tensor import distribute_tensor
 
@@ -177,12 +177,12 @@ class DataParallel(Strategy):
     def _encode(
         self, encoder: nn.Module, batch: Batch, number: int
     ) -> tuple[Tensor, Tensor | None]:
-        """One device's share, brought back to the first."""
+        """One device's part, brought back to the first."""
         device, module = self.devices[number], encoder.nucleotides
         # copies that pass their gradient back to the weights
         weights = {n: p.to(device) for n, p in module.named_parameters()}
         parts = len(self.devices)
-        part = asv_share(batch, number, parts).to(device)
+        part = asv_shard(batch, number, parts).to(device)
         module.transformer.checkpointing = False
 
         def run(chunk: Chunk) -> tuple[Tensor, Tensor | None]:
@@ -190,7 +190,7 @@ class DataParallel(Strategy):
             return functional_call(module, weights, (tokens, chunk, part))
 
         if module.checkpointing:
-            # of whole chunks, since layers computed again would not find their copies
+            # of whole chunks, since recomputed layers would not find their copies
             copies = list(weights.values())
             found = [recomputed(partial(run, c), copies, device) for c in part.chunks]
         else:

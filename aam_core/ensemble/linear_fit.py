@@ -1,6 +1,6 @@
-"""Linear models in closed form, with the penalty that predicts best.
+"""Linear models, with the regularisation strength that predicts best.
 
-Shapes: N samples, K features, O outputs, P penalties, R dimensions of the inputs.
+Shapes: N samples, K features, O outputs, P strengths, R dimensions of the inputs.
 """
 
 import math
@@ -20,11 +20,11 @@ from aam_core.nn.linear_part import Fitted
 MOST = 5_000
 
 
-FOLDS = 5  #: of the training samples, for the penalty
+FOLDS = 5  #: of the training samples, for the strength
 
 
-#: Penalties that are compared, where inputs have variance 1 / K.
-PENALTIES = np.logspace(-3, 3, 13)
+#: Regularisation strengths that are compared, where inputs have variance 1 / K.
+STRENGTHS = np.logspace(-3, 3, 13)
 
 
 #: Logit of a class that no fitted sample has.
@@ -45,7 +45,7 @@ def fit(
     weights_N: np.ndarray | None = None,
     classes: int = 0,
 ) -> Fitted:
-    """A ridge, or logistic, regression with the penalty that predicts best.
+    """A ridge, or logistic, regression with the strength that predicts best.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def fit(
     values : numpy.ndarray
         (N, O) numbers, or (N,) codes of classes.
     groups : numpy.ndarray, optional
-        Of the samples: none is divided when penalties are compared.
+        Of the samples: none is divided when strengths are compared.
     weights_N : numpy.ndarray, optional
         Of the samples; without weight, one is as if it were not there.
     classes : int
@@ -66,9 +66,9 @@ def fit(
     inputs_NK, values = inputs_NK[counts_N], values[counts_N]
     weights_N = weights_N[counts_N]
     groups = None if groups is None else groups[counts_N]
-    mean_K, spread_K = inputs_NK.mean(axis=0), inputs_NK.std(axis=0)
-    constant_K = spread_K <= 1e-6 * np.abs(inputs_NK).max(axis=0, initial=1)
-    scale_K = np.where(constant_K, np.inf, spread_K) * math.sqrt(len(spread_K))
+    mean_K, sd_K = inputs_NK.mean(axis=0), inputs_NK.std(axis=0)
+    constant_K = sd_K <= 1e-6 * np.abs(inputs_NK).max(axis=0, initial=1)
+    scale_K = np.where(constant_K, np.inf, sd_K) * math.sqrt(len(sd_K))
     z_NK = (inputs_NK - mean_K) / scale_K
     basis_KR = None
     if len(z_NK) < z_NK.shape[1]:  # the same in as many dimensions as there are samples
@@ -76,17 +76,17 @@ def fit(
         z_NK = z_NK @ basis_KR
     path = partial(_logistic_path, total=classes) if classes else _ridge_path
     score = _log_losses if classes else _squared_errors
-    errors_P = np.zeros(len(PENALTIES))
+    errors_P = np.zeros(len(STRENGTHS))
     for fitted, held_out in _folds(len(z_NK), groups):
-        of_penalties = path(z_NK[fitted], values[fitted], weights_N[fitted], PENALTIES)
-        found = [z_NK[held_out] @ w + b for w, b in of_penalties]
+        of_strengths = path(z_NK[fitted], values[fitted], weights_N[fitted], STRENGTHS)
+        found = [z_NK[held_out] @ w + b for w, b in of_strengths]
         errors_P += score(values, fitted, held_out, found, weights_N)
-    penalty = PENALTIES[len(errors_P) - 1 - errors_P[::-1].argmin()]
-    (weights, bias_O), *_ = path(z_NK, values, weights_N, np.array([penalty]))
+    strength = STRENGTHS[len(errors_P) - 1 - errors_P[::-1].argmin()]
+    (weights, bias_O), *_ = path(z_NK, values, weights_N, np.array([strength]))
     if basis_KR is not None:
         weights = basis_KR @ weights
     weights_KO = weights / scale_K[:, None]
-    return Fitted(weights_KO, bias_O - mean_K @ weights_KO, float(penalty))
+    return Fitted(weights_KO, bias_O - mean_K @ weights_KO, float(strength))
 
 
 def _folds(
@@ -101,27 +101,27 @@ def _folds(
     return GroupKFold(number).split(np.zeros(total), groups=groups)
 
 
-def _ridge_path(z_NK, values_NO, weights_N, penalties_P):
-    """Weights and bias for each penalty; one decomposition serves all."""
+def _ridge_path(z_NK, values_NO, weights_N, strengths_P):
+    """Weights and bias for each strength; one decomposition serves all."""
     outputs = values_NO.shape[1]
-    model = Ridge(np.repeat(penalties_P, outputs), solver="svd")
-    model.fit(z_NK, np.tile(values_NO, len(penalties_P)), weights_N)
-    coefficients = model.coef_.reshape(len(penalties_P), outputs, -1)
-    biases = model.intercept_.reshape(len(penalties_P), outputs)
+    model = Ridge(np.repeat(strengths_P, outputs), solver="svd")
+    model.fit(z_NK, np.tile(values_NO, len(strengths_P)), weights_N)
+    coefficients = model.coef_.reshape(len(strengths_P), outputs, -1)
+    biases = model.intercept_.reshape(len(strengths_P), outputs)
     return [(w.T, b) for w, b in zip(coefficients, biases, strict=True)]
 
 
-def _logistic_path(z_NK, codes_N, weights_N, penalties_P, total):
+def _logistic_path(z_NK, codes_N, weights_N, strengths_P, total):
     """As `_ridge_path`, of logits; a class that does not occur is improbable."""
     known = np.unique(codes_N)
     found = []
     if len(known) > 1:
         model = LogisticRegression(max_iter=300, tol=1e-3, warm_start=True)
-    for penalty in penalties_P:
+    for strength in strengths_P:
         weights, bias = np.zeros((z_NK.shape[1], total)), np.full(total, RARE)
         bias[known] = 0.0
         if len(known) > 1:
-            model.C = 1 / penalty
+            model.C = 1 / strength
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 model.fit(z_NK, codes_N, weights_N)
@@ -135,7 +135,7 @@ def _logistic_path(z_NK, codes_N, weights_N, penalties_P, total):
 
 
 def _squared_errors(values_NO, fitted, held_out, found, weights_N):
-    """Of each penalty, summed over the held-out samples."""
+    """Of each strength, summed over the held-out samples."""
     errors = [(values_NO[held_out] - found_NO) ** 2 for found_NO in found]
     return np.array([(weights_N[held_out] @ e).sum() for e in errors])
 

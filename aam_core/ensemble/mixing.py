@@ -22,8 +22,8 @@ from aam_core.nn.linear_part import LinearPart
 from aam_core.nn.predictor import SequencePredictor
 from aam_core.reporting import Report
 
-#: Shares of the linear model that are tried.
-SHARES = np.linspace(0, 1, 11)
+#: Mixing weights of the linear model that are tried.
+MIXING_WEIGHTS = np.linspace(0, 1, 11)
 BATCH = 8  #: samples whose features are computed at a time
 
 
@@ -58,7 +58,7 @@ def mix_linear(
 ) -> LinearPart | None:
     """Fit a linear model, and find how much of it the prediction should take.
 
-    It is fitted on the training samples. The share that it gets is the one by which the
+    It is fitted on the training samples. Its mixing weight is the one by which the
     validation samples are predicted best, in the score that selected the epoch.
 
     Parameters
@@ -66,7 +66,7 @@ def mix_linear(
     session : TrainedNetwork
         Its model stays as it is.
     groups_N : list, optional
-        Groups of all samples of the study, none of which is divided when penalties are
+        Groups of all samples of the study, none of which is divided when strengths are
         compared.
     report : callable
         Takes sentences for the user.
@@ -74,26 +74,27 @@ def mix_linear(
     Returns
     -------
     LinearPart or None
-        For `SequencePredictor.add_linear`; None where its share is 0.
+        For `SequencePredictor.add_linear`; None where its weight is 0.
     """
     session.model.eval()
     table = session.table_of(np.concatenate([session.training, session.validation]))
     strategy = session.strategy
     linear = _fitted(session, table, groups_N).cpu() if strategy.main else None
-    linear = strategy.same(linear).to(session.device)
+    linear = strategy.broadcast(linear).to(session.device)
     scores = _scores(session, table, linear)
     best = lowest(scores)
     name = session.select
     sign = sign_of(name)
-    if not SHARES[best]:
+    if not MIXING_WEIGHTS[best]:
         report(
             "A linear model of the community would not improve the network's "
             f"{name} of {sign * scores[0]:.4f}, and is left out."
         )
         return None
-    linear.share.fill_(SHARES[best])
+    weight = MIXING_WEIGHTS[best]
+    linear.mixing_weight.fill_(weight)
     report(
-        f"A linear model of the community has a share of {SHARES[best]:.1f} in the "
+        f"A linear model of the community has a weight of {weight:.1f} in the "
         f"predictions (linear_part): {name} {sign * scores[best]:.4f}, of the network "
         f"alone {sign * scores[0]:.4f}, of the linear model alone "
         f"{sign * scores[-1]:.4f}."
@@ -149,7 +150,7 @@ def _inputs(
 def _scores(
     session: TrainedNetwork, table: AsvTable, linear: LinearPart
 ) -> list[float]:
-    """The score with each of the shares; lower is better."""
+    """The score with each of the weights; lower is better."""
     model, rows = session.model, session.validation
     encode = session.encode_with(table)
     added = table.mapped(linear.contributions)
@@ -168,10 +169,10 @@ def _scores(
     )
     sign = sign_of(session.select)
     scores = []
-    for share in SHARES:
+    for weight in MIXING_WEIGHTS:
         raw = out["network"]
-        if share:
-            linear.share.fill_(share)
+        if weight:
+            linear.mixing_weight.fill_(weight)
             raw = model.head.within(linear.mixed(raw, out["linear"]))
         scores.append(sign * session.scores_of(raw)[session.select])
     return scores

@@ -28,7 +28,7 @@ from aam_core.distributed.strategy import Strategy
 from aam_core.nn.encoder import Encoder
 from aam_core.nn.losses import nucleotide_loss
 from aam_core.runtime.device import autocast
-from aam_core.runtime.spill import Room
+from aam_core.runtime.spill import SpillBuffer
 
 PIECE = 4096  #: ASVs of which something is computed from their embeddings at a time
 CHUNK = 256  #: ASVs of a chunk where all could be encoded together
@@ -96,7 +96,7 @@ def encode_table(
     options: DeviceOptions,
     device: torch.device,
     *,
-    room: Room | None = None,
+    buffer: SpillBuffer | None = None,
     strategy: Strategy | None = None,
 ) -> AsvTable:
     """Encode each ASV of the given samples once.
@@ -113,7 +113,7 @@ def encode_table(
         Chunk size and precision.
     device : torch.device
         Where the encoder is.
-    room : Room, optional
+    buffer : SpillBuffer, optional
         Where the embeddings are kept; in memory if not given.
     strategy : Strategy, optional
         Of processes that share the work.
@@ -124,9 +124,9 @@ def encode_table(
     """
     features, tokens, lengths = _sorted_asvs(study, rows)
     chunks = chunks_of(lengths, chunk_size(encoder, tokens.shape[1], options, device))
-    room = room or Room(sys.maxsize, device)
+    buffer = buffer or SpillBuffer(sys.maxsize, device)
     width = encoder.arch.embedding_dim
-    vectors_FD = room.tensor(len(features), width, torch.float32)
+    vectors_FD = buffer.tensor(len(features), width, torch.float32)
 
     def encode(chunk: Chunk) -> Tensor:
         part = torch.from_numpy(tokens[chunk.start : chunk.stop, : chunk.length])
@@ -148,21 +148,21 @@ def masked_nucleotides(
     device: torch.device,
     strategy: Strategy | None = None,
 ) -> tuple[float, float]:
-    """Loss (nats) and accuracy of hidden nucleotides, the same ones at each call.
+    """Loss (nats) and accuracy of masked nucleotides, the same ones at each call.
 
     Each distinct ASV of the given samples counts once.
     """
     _, tokens, lengths = _sorted_asvs(study, rows)
     size = chunk_size(encoder, tokens.shape[1], options, device)
     masked = mask_nucleotides(tokens, masking, np.random.default_rng(0))
-    hidden = np.where(masked, np.uint8(MASK), tokens)
+    seen = np.where(masked, np.uint8(MASK), tokens)
     row, column = np.nonzero(masked)
     strategy = strategy or Strategy(device)
     loss = right = 0.0
     with torch.inference_mode(), autocast(options, device):
         for chunk, counts in strategy.mine(chunks_of(lengths, size, row)):
-            batch = _Hidden(row, column, device)
-            part = torch.from_numpy(hidden[chunk.start : chunk.stop, : chunk.length])
+            batch = _MaskedPlaces(row, column, device)
+            part = torch.from_numpy(seen[chunk.start : chunk.stop, : chunk.length])
             _, logits = encoder.nucleotides(part.to(device), chunk, batch)
             if not counts:
                 continue
@@ -171,11 +171,11 @@ def masked_nucleotides(
             truth = torch.from_numpy(truth).to(device)
             loss += float(nucleotide_loss(logits, truth)) * len(truth)
             right += float((logits.argmax(-1) == truth).sum())
-    loss, right = strategy.total(loss, right)
+    loss, right = strategy.all_reduce_sum(loss, right)
     return loss / max(len(row), 1), right / max(len(row), 1)
 
 
-class _Hidden:
+class _MaskedPlaces:
     """The part of a `Batch` that the nucleotide encoder reads."""
 
     def __init__(self, row: np.ndarray, column: np.ndarray, device: torch.device):

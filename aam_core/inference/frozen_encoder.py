@@ -1,7 +1,7 @@
 """What a frozen encoder makes of the samples, computed once per run.
 
 Shapes: N samples of the study, S of a batch, A ASVs of the largest one, T ASVs of all
-kept samples one after the other, D width.
+kept samples, packed, D width.
 """
 
 from dataclasses import replace
@@ -15,10 +15,10 @@ from aam_core.data.batches import Batch, BatchMaker, RowBatches, loader
 from aam_core.inference.encode import AsvTable
 from aam_core.nn.encoder import Encoder
 from aam_core.runtime.device import autocast
-from aam_core.runtime.spill import Room
+from aam_core.runtime.spill import SpillBuffer
 
 #: What the encoder returns per sample and a predictor passes on: (S, D) and (S,).
-SCORES = ("position", "value")
+SCORES = ("distance_embedding", "faith_pd")
 
 
 class FrozenBase:
@@ -38,7 +38,7 @@ class FrozenBase:
         How samples are read.
     rows : numpy.ndarray
         Samples that will be asked for.
-    room : Room
+    buffer : SpillBuffer
         Where the states of the ASVs are kept.
     options : DeviceOptions
         Batch size and precision.
@@ -57,7 +57,7 @@ class FrozenBase:
         table: AsvTable,
         maker: BatchMaker,
         rows: np.ndarray,
-        room: Room,
+        buffer: SpillBuffer,
         options: DeviceOptions,
         device: torch.device,
     ) -> None:
@@ -80,15 +80,15 @@ class FrozenBase:
         batches = RowBatches(kept, options.batch_size, shuffle=False)
         with torch.no_grad(), autocast(options, device):
             for batch in loader(maker, batches, device, options.num_workers):
-                self._keep(batch.to(device), room)
+                self._keep(batch.to(device), buffer)
 
-    def _keep(self, batch: Batch, room: Room) -> None:
+    def _keep(self, batch: Batch, buffer: SpillBuffer) -> None:
         """Encode a batch of samples and keep what is asked for later."""
         out = self.encoder(batch, self.table(batch))
         states = out["states"][batch.present_SA]
         if self.states_TD is None:
             total = int(self.last_N.max()) + 1
-            self.states_TD = room.tensor(total, states.shape[1], states.dtype)
+            self.states_TD = buffer.tensor(total, states.shape[1], states.dtype)
             for name in SCORES:
                 shape = (len(self.start_N), *out[name].shape[1:])
                 self.scores[name] = out[name].new_zeros(shape)
@@ -109,7 +109,7 @@ class FrozenBase:
         Returns
         -------
         dict
-            `states` (S, A, D), `position` (S, D) and `value` (S,) as
+            `states` (S, A, D), `distance_embedding` (S, D) and `faith_pd` (S,) as
             `Encoder.forward` returns them, and `nucleotides`, which is None. At
             padding the states are any of the sample's.
         """

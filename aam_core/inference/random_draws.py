@@ -95,6 +95,6 @@ def average(outputs_PN: Tensor, task: str) -> Tensor:
     if len(outputs_PN) == 1:
         return outputs_PN[0]
     if task == "classification":
-        shares = outputs_PN.float().log_softmax(dim=-1)
-        return shares.logsumexp(dim=0) - math.log(len(outputs_PN))
+        log_probabilities = outputs_PN.float().log_softmax(dim=-1)
+        return log_probabilities.logsumexp(dim=0) - math.log(len(outputs_PN))
     return outputs_PN.mean(dim=0)

@@ -2,7 +2,7 @@
 
 A directory of `config.json` (what it is and how it came to be),
 `model.safetensors` (weights) and `history.tsv` (losses by epoch). That of a run which
-was stopped may also have `state.pt`, with which the run goes on. The QIIME 2 artifacts
+was stopped may also have `state.pt`, from which the run resumes. The QIIME 2 artifacts
 have the same layout. Nothing here imports torch at load.
 """
 
@@ -113,7 +113,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 def check_empty(directory: Path, resume_from: Path | None = None) -> None:
     """Refuse to write a model where something lies already.
 
-    A run that goes on may replace the model that its first part was stopped with.
+    A run that resumes may replace the model that its first part was stopped with.
     """
     unfinished = (
         resume_from is not None
@@ -180,7 +180,7 @@ def read_state(folder: Path) -> dict[str, Any]:
         ) from error
     if schema != STATE_SCHEMA:
         raise InputError(
-            f"{path} has schema {schema!r}; this version of q2-aam goes on from "
+            f"{path} has schema {schema!r}; this version of q2-aam resumes from "
             f"{STATE_SCHEMA}. Use the version that wrote it."
         )
     shards = state.get("shards")

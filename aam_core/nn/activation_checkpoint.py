@@ -1,4 +1,4 @@
-"""Computing again what would take memory to keep: by whole calls of a module.
+"""Activation recomputation (gradient checkpointing) by whole calls of a module.
 
 `torch.utils.checkpoint` keeps the graph of each call, empty, and so leaves thousands of
 small blocks among the large ones that it freed: on a CPU the memory of a process grows
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from aam_core.nn.dropout import SEEDS
-from aam_core.runtime.device import is_shared
+from aam_core.runtime.device import is_sharded
 
 
 def recomputed(
@@ -39,12 +39,12 @@ def recomputed(
     tuple
     """
     weights = [w for w in weights if w.requires_grad]
-    if any(map(is_shared, weights)):  # FSDP puts them together within the call
+    if any(map(is_sharded, weights)):  # FSDP puts them together within the call
         return checkpoint(call, use_reentrant=False)
-    return _Recomputed.apply(_Again(call, device), *weights)
+    return _Recomputed.apply(_Repeatable(call, device), *weights)
 
 
-class _Again:
+class _Repeatable:
     """A call that repeats itself to the bit."""
 
     def __init__(self, call: Callable[[], Any], device: torch.device) -> None:
@@ -68,17 +68,17 @@ class _Recomputed(torch.autograd.Function):
     """See `recomputed`."""
 
     @staticmethod
-    def forward(ctx: Any, again: _Again, *weights: Tensor) -> Any:
+    def forward(ctx: Any, repeat: _Repeatable, *weights: Tensor) -> Any:
         """Call, without a graph."""
         ctx.set_materialize_grads(False)
-        ctx.again, ctx.weights = again, weights
-        return again()
+        ctx.repeat, ctx.weights = repeat, weights
+        return repeat()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         """Call again, with a graph, and go back through it."""
         with torch.enable_grad():
-            found = ctx.again()
+            found = ctx.repeat()
         used = [(f, g) for f, g in zip(found, gradients, strict=True) if g is not None]
         outputs, gradients = zip(*used, strict=True)
         return None, *torch.autograd.grad(

@@ -36,7 +36,7 @@ def attend(
     """Scaled dot-product attention by the wanted kernel.
 
     The kernel is chosen at each call, not around a run, so that layers which are
-    computed again in the backward pass take the same one.
+    recomputed in the backward pass take the same one.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def attend_all(qkv: Tensor, mask: Tensor | None, implementation: str) -> Tensor:
 
 
 def attend_packed(qkv: Tensor, packing: Packing, implementation: str) -> Tensor:
-    """Self-attention within each sample, of ASVs one after the other.
+    """Self-attention within each sample, of packed ASVs.
 
     On a CPU large samples are gone through one by one, without masks. Small ones cost
     less than the calls, and a GPU has more to do at a time: then with padding.

@@ -3,7 +3,7 @@
 On a CPU, PyTorch draws one number of 53 bits for each element, in one thread, which
 takes longer than the matrix products of a layer. Here 16 bits are drawn for each, by a
 faster generator (SFC64) that PyTorch's own generator seeds at each call, so that a
-seed, or layers computed again in the backward pass, draw the same elements.
+seed, or layers recomputed in the backward pass, draw the same elements.
 """
 
 import numpy as np
@@ -18,11 +18,11 @@ class DropoutAdd(nn.Dropout):
     """`torch.nn.Dropout` and the sum that follows it, faster on a CPU.
 
     There an element is dropped with the multiple of 2⁻¹⁶ that is nearest to `p`, and
-    the others are divided by the exact share of those kept, so that the mean stays.
+    the others are divided by the exact fraction of those kept, so that the mean stays.
     """
 
     def forward(self, residual: Tensor, x: Tensor) -> Tensor:
-        """Return `residual` plus `x`, a share `p` of `x` at 0 and the rest scaled."""
+        """Return `residual` plus `x`, a fraction `p` of it at 0 and the rest scaled."""
         dropped = round(self.p * LEVELS)
         drops = self.training and 0 < dropped < LEVELS
         if not drops or x.device.type != "cpu" or torch.compiler.is_compiling():

@@ -28,7 +28,7 @@ class NucleotideEncoder(nn.Module):
 
     `nucleotide_patch` neighbouring nucleotides share one position of the
     transformer (as image patches do in Dosovitskiy et al. 2021), which divides
-    the cost; each hidden nucleotide of a patch still has its own prediction.
+    the cost; each masked nucleotide of a patch still has its own prediction.
     A position also reads `nucleotide_overlap` nucleotides on either side of its
     patch, so that what lies across its border is seen at once: together a
     convolution over the sequence, as in the stem of Xiao et al. 2021.
@@ -66,9 +66,9 @@ class NucleotideEncoder(nn.Module):
         return self.transformer(x_UPD, keep_UP), keep_UP
 
     def of_chunks(self, batch: Batch) -> list[tuple[Tensor, Tensor | None]]:
-        """Encode the chunks of a batch one after the other; see `forward`.
+        """Encode the chunks of a batch in turn; see `forward`.
 
-        With `checkpointing` either whole chunks are computed again in the backward
+        With `checkpointing` either whole chunks are recomputed in the backward
         pass, or each layer is: whichever keeps less.
         """
         calls = [
@@ -92,15 +92,15 @@ class NucleotideEncoder(nn.Module):
         Tensor
             Embeddings, (U, D).
         Tensor or None
-            Logits (M, 4) of the nucleotides hidden in this chunk of `batch`.
+            Logits (M, 4) of the nucleotides masked in this chunk of `batch`.
         """
         hidden_UPD, keep_UP = self.hidden(tokens_UL, chunk.ragged)
         pooled = self.pool(hidden_UPD, keep_UP)
         if batch is None or batch.masked_row_M is None:
             return pooled, None
-        hidden_here = slice(chunk.first_masked, chunk.last_masked)
-        row = batch.masked_row_M[hidden_here] - chunk.start
-        column = batch.masked_column_M[hidden_here]
+        here = slice(chunk.first_masked, chunk.last_masked)
+        row = batch.masked_row_M[here] - chunk.start
+        column = batch.masked_column_M[here]
         logits = self.head(hidden_UPD[row, column // self.patch])
         logits = logits.unflatten(-1, (self.patch, NUCLEOTIDES))
         offset = (column % self.patch)[:, None, None].expand(-1, 1, NUCLEOTIDES)
@@ -108,7 +108,7 @@ class NucleotideEncoder(nn.Module):
 
 
 def keeps_chunks(chunks: int, layers: int) -> bool:
-    """Whether to compute whole chunks again rather than each layer of all chunks.
+    """Whether to recompute whole chunks rather than each layer of all chunks.
 
     The one keeps the layers of one chunk at a time, the other the inputs of all
     layers, and what surrounds them, of all chunks.
@@ -139,17 +139,17 @@ class AbundanceEmbedding(nn.Module):
             self.project = nn.Linear(2 * width, width)
 
     def forward(
-        self, asv_SAD: Tensor, abundance_SA: Tensor, hidden_SA: Tensor | None
+        self, asv_SAD: Tensor, abundance_SA: Tensor, masked_SA: Tensor | None
     ) -> Tensor:
-        """Return (S, A, D); where `hidden_SA`, the abundance stays unknown.
+        """Return (S, A, D); where `masked_SA`, the abundance stays unknown.
 
         Also without padding, (T, D) of (T, D) and (T,).
         """
         level = log_abundance(abundance_SA)
         root = abundance_SA.sqrt()
         known = torch.ones_like(level)
-        if hidden_SA is not None:
-            known = (~hidden_SA).to(level.dtype)
+        if masked_SA is not None:
+            known = (~masked_SA).to(level.dtype)
         features = torch.stack([level * known, root * known, known], dim=-1)
         embedded = self.embed(features)
         if self.method == "add":
@@ -205,7 +205,7 @@ class Encoder(nn.Module):
         Tensor
             Embeddings, (U, D).
         Tensor or None
-            Logits of the hidden nucleotides, (M, 4).
+            Logits of the masked nucleotides, (M, 4).
         """
         parts = self.nucleotides.of_chunks(batch)
         asv_UD = torch.cat([pooled for pooled, _ in parts])
@@ -223,13 +223,13 @@ class Encoder(nn.Module):
         """
         packing = batch.packing
         index, abundance = batch.index_SA, batch.abundance_SA
-        hidden = batch.hidden_SA
+        masked = batch.masked_SA
         if packing is not None:
             index, abundance = packing.pack(index), packing.pack(abundance)
-            hidden = None if hidden is None else packing.pack(hidden)
+            masked = None if masked is None else packing.pack(masked)
         x = asv_UD[index]
         if self.abundance is not None:
-            x = self.abundance(x, abundance, hidden)
+            x = self.abundance(x, abundance, masked)
         x = self.encoder(self.sample(x, packing), packing)
         return x if packing is None else packing.unpack(x)
 
@@ -246,9 +246,9 @@ class Encoder(nn.Module):
         Returns
         -------
         dict
-            `nucleotides` (M, 4) logits; `sample` (S, D) embedding; `position`
-            (S, D), between whose rows distances are predicted; `value` (S,)
-            prediction of Faith's PD; `counts` (S, A) prediction of
+            `nucleotides` (M, 4) logits; `sample` (S, D) embedding;
+            `distance_embedding` (S, D), between whose rows distances are predicted;
+            `faith_pd` (S,) prediction of Faith's PD; `counts` (S, A) prediction of
             `log_abundance`.
         """
         logits = None
@@ -259,8 +259,8 @@ class Encoder(nn.Module):
         return {
             "nucleotides": logits,
             "sample": sample_SD,
-            "position": self.distance_head(sample_SD),
-            "value": F.softplus(self.value_head(sample_SD)).squeeze(-1),
+            "distance_embedding": self.distance_head(sample_SD),
+            "faith_pd": F.softplus(self.value_head(sample_SD)).squeeze(-1),
             "counts": self.count_head(x_SAD).squeeze(-1),
             "states": x_SAD,
         }

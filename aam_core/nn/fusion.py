@@ -161,7 +161,7 @@ class GatedFusion(CategoricalFusion):
         self.gate = nn.Linear(width + self.total, width)
 
     def after(self, sample_SD, categories_SK, notes):
-        """Return (S, D); note the mean share of the community."""
+        """Return (S, D); note the mean weight of the community."""
         context = torch.cat(self.embedded(categories_SK), dim=-1)
         gate_SD = self.gate(torch.cat([sample_SD, context], dim=-1)).sigmoid()
         notes["gmu_gate_mean"] = gate_SD.detach().float().mean(dim=-1)

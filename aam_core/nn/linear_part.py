@@ -3,7 +3,7 @@
 Each ASV adds its contribution times the log of its abundance. The contribution is a
 smooth function of the ASV's embedding, in random Fourier features (Rahimi & Recht
 2007), so that ASVs of like sequences add alike, and new ones have a contribution, too.
-It is fitted at once, with a penalty, on the training samples; how much of it is mixed
+It is fitted at once, regularised, on the training samples; how much of it is mixed
 in is chosen by the validation samples (beside a deep network, as in Cheng et al. 2016,
 arXiv:1606.07792, but fitted apart from it).
 
@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from aam_core.data.batches import Batch
 from aam_core.nn.head import HeadShape
 
-#: Spreads of the frequencies, for embeddings of variance 1, and features of each.
-SPREADS, FEATURES = (1.0, 2.0), 1024
+#: Bandwidths of the features, for embeddings of variance 1, and features of each.
+BANDWIDTHS, FEATURES = (1.0, 0.5), 1024
 
 
 #: Abundances are counted as if of so many reads: log10(1 + READS · abundance).
@@ -51,30 +51,31 @@ class LinearPart(nn.Module):
         super().__init__()
         self.shape = shape
         self.weighted = weighted
-        features = shape.linear or FEATURES * len(SPREADS)
+        features = shape.linear or FEATURES * len(BANDWIDTHS)
         sizes = {
             "frequency_DK": (width, features),
             "phase_K": (features,),
             "weight_KO": (features, shape.outputs),
             "category_CO": (sum(shape.cardinalities), shape.outputs),
             "bias_O": (shape.outputs,),
-            "share": (),
+            "mixing_weight": (),
         }
         for name, size in sizes.items():
             self.register_buffer(name, torch.zeros(size))
+        self.register_load_state_dict_pre_hook(_read_earlier_names)
 
     @torch.no_grad()
     def draw(self, asv_UD: Tensor, seed: int) -> None:
         """Draw the features, for ASVs that are embedded like these."""
         generator = torch.Generator().manual_seed(seed)
-        spread_D, mean_D = torch.std_mean(asv_UD.float().cpu(), dim=0, unbiased=False)
-        spread_D = spread_D.clamp_min(1e-6)
+        sd_D, mean_D = torch.std_mean(asv_UD.float().cpu(), dim=0, unbiased=False)
+        sd_D = sd_D.clamp_min(1e-6)
         width, features = self.frequency_DK.shape
         drawn = torch.randn(width, features, generator=generator) / math.sqrt(width)
-        drawn *= torch.tensor(SPREADS).repeat(features // len(SPREADS))
+        drawn /= torch.tensor(BANDWIDTHS).repeat(features // len(BANDWIDTHS))
         phase_K = 2 * math.pi * torch.rand(features, generator=generator)
-        self.frequency_DK.copy_(drawn / spread_D[:, None])
-        self.phase_K.copy_(phase_K - (mean_D / spread_D) @ drawn)
+        self.frequency_DK.copy_(drawn / sd_D[:, None])
+        self.phase_K.copy_(phase_K - (mean_D / sd_D) @ drawn)
 
     def features(self, asv_UD: Tensor) -> Tensor:
         """(U, K) of ASV embeddings."""
@@ -115,17 +116,17 @@ class LinearPart(nn.Module):
         return found
 
     @torch.no_grad()
-    def take(self, found: "Fitted", shares: np.ndarray) -> None:
+    def take(self, found: "Fitted", frequencies: np.ndarray) -> None:
         """Take what was fitted to the features and to `indicators`.
 
         A sample of unknown category is predicted as the mean over the categories, whose
-        `shares` among the samples are given.
+        `frequencies` among the samples are given.
         """
         weights = torch.from_numpy(found.weights_KO).float()
         self.weight_KO.copy_(weights[: len(self.weight_KO)])
         self.bias_O.copy_(torch.from_numpy(found.bias_O))
         of_categories = weights[len(self.weight_KO) :]
-        mean = torch.from_numpy(shares).float()[:, None] * of_categories
+        mean = torch.from_numpy(frequencies).float()[:, None] * of_categories
         for start, size in zip(self._starts(), self.shape.cardinalities, strict=True):
             here = slice(start, start + size)
             self.category_CO[here] = of_categories[here]
@@ -147,14 +148,22 @@ class LinearPart(nn.Module):
             Of the shape of `target`. Classes are mixed by their probabilities;
             quantiles are all moved by as much as their median.
         """
-        target, share = target.float(), self.share
+        target, weight = target.float(), self.mixing_weight
         if self.shape.classes:
             network, linear = target.log_softmax(-1), linear_SO.log_softmax(-1)
-            return torch.logaddexp(network + (1 - share).log(), linear + share.log())
+            return torch.logaddexp(network + (1 - weight).log(), linear + weight.log())
         if self.shape.quantiles:
-            moved_SO = share * (linear_SO - target[..., self.shape.median])
+            moved_SO = weight * (linear_SO - target[..., self.shape.median])
             return target + moved_SO[..., None]
-        return torch.lerp(target, linear_SO, share)
+        return torch.lerp(target, linear_SO, weight)
+
+
+def _read_earlier_names(
+    module: nn.Module, state: dict[str, Tensor], prefix: str, *rest: object
+) -> None:
+    """Before 0.1.0 was released, the mixing weight was saved as `share`."""
+    if f"{prefix}share" in state:
+        state[f"{prefix}mixing_weight"] = state.pop(f"{prefix}share")
 
 
 @dataclass(frozen=True)
@@ -163,4 +172,4 @@ class Fitted:
 
     weights_KO: np.ndarray
     bias_O: np.ndarray
-    penalty: float
+    strength: float  #: of the regularisation

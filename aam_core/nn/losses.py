@@ -17,12 +17,12 @@ from aam_core.nn.encoder import log_abundance
 SIMPLE_LOSSES = {"huber": F.smooth_l1_loss, "mse": F.mse_loss, "mae": F.l1_loss}
 
 
-def pairwise_distances(position_SD: Tensor) -> Tensor:
+def pairwise_distances(embedding_SD: Tensor) -> Tensor:
     """Predicted distances between samples, in [0, 1).
 
     Parameters
     ----------
-    position_SD : Tensor
+    embedding_SD : Tensor
         Where the encoder puts the samples.
 
     Returns
@@ -30,7 +30,7 @@ def pairwise_distances(position_SD: Tensor) -> Tensor:
     Tensor
         (S, S): 1 - exp(-u), with u the Euclidean distance of the positions.
     """
-    difference = position_SD.float()[:, None] - position_SD.float()[None]
+    difference = embedding_SD.float()[:, None] - embedding_SD.float()[None]
     # The root has no gradient at 0, where the diagonal lies.
     squares = difference.square().sum(-1)
     return 1 - torch.exp(-(squares + 1e-8).sqrt() + 1e-4)
@@ -47,24 +47,24 @@ def unifrac_loss(out: dict[str, Tensor], distances: Tensor) -> Tensor:
         (S, S) distances scaled to [0, 1], or (S,) values.
     """
     if distances.dim() == 1:
-        return F.mse_loss(out["value"].float(), distances)
+        return F.mse_loss(out["faith_pd"].float(), distances)
     size = len(distances)
-    error = (pairwise_distances(out["position"]) - distances).square()
+    error = (pairwise_distances(out["distance_embedding"]) - distances).square()
     return error.triu(diagonal=1).sum() / max(size * (size - 1) // 2, 1)
 
 
 def nucleotide_loss(logits_M4: Tensor, truth_M: Tensor) -> Tensor:
-    """Cross-entropy of the hidden nucleotides, in nats."""
+    """Cross-entropy of the masked nucleotides, in nats."""
     if not len(truth_M):
         return logits_M4.sum() * 0.0
     return F.cross_entropy(logits_M4.float(), truth_M)
 
 
 def count_loss(out: dict[str, Tensor], batch: Batch) -> Tensor:
-    """Mean squared error of `log_abundance` of the ASVs whose abundance is hidden."""
-    hidden = batch.hidden_SA
+    """Mean squared error of `log_abundance` of the ASVs whose abundance is masked."""
+    masked = batch.masked_SA
     error = (out["counts"].float() - log_abundance(batch.abundance_SA)).square()
-    return (error * hidden).sum() / hidden.sum().clamp_min(1)
+    return (error * masked).sum() / masked.sum().clamp_min(1)
 
 
 def self_supervised_losses(
@@ -76,7 +76,7 @@ def self_supervised_losses(
         losses["unifrac_loss"] = unifrac_loss(out, batch.distances)
     if out["nucleotides"] is not None and options.nuc_penalty:
         losses["nuc_loss"] = nucleotide_loss(out["nucleotides"], batch.masked_truth_M)
-    if batch.hidden_SA is not None and options.count_penalty:
+    if batch.masked_SA is not None and options.count_penalty:
         losses["count_loss"] = count_loss(out, batch)
     return losses
 

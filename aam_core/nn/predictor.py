@@ -102,8 +102,8 @@ class SequencePredictor(nn.Module):
             added_UO = self.linear.contributions(asv_UD)
         out = dict(base) if base is not None else self._encoded(batch, asv_UD)
         if self.fusion is not None and self.training:
-            hidden = sometimes_unknown(batch.categories_SK)
-            batch = replace(batch, categories_SK=hidden)
+            seen = sometimes_unknown(batch.categories_SK)
+            batch = replace(batch, categories_SK=seen)
         sample_SD = self.pooled(out, batch)
         if self.fusion is not None:
             sample_SD = self.fusion.after(sample_SD, batch.categories_SK, out)

@@ -123,6 +123,6 @@ def _set_tf32(on: bool) -> None:
         matmul.allow_tf32 = on
 
 
-def is_shared(value: Any) -> bool:
+def is_sharded(value: Any) -> bool:
     """Whether a tensor is divided among processes (a `DTensor`, slow to import)."""
     return hasattr(value, "full_tensor")

@@ -1,4 +1,4 @@
-"""Room for what is computed once per run: in memory up to a limit, else on disk."""
+"""A buffer for what is computed once per run: in memory up to a limit, else on disk."""
 
 import os
 import shutil
@@ -15,10 +15,10 @@ from aam_core.reporting import logger
 from aam_core.runtime.process_memory import available
 
 GB = 10**9
-SHARE = 0.25  #: of the free memory, where `cache_memory` is not given
+FRACTION = 0.25  #: of the free memory, where `cache_memory` is not given
 
 
-class Room:
+class SpillBuffer:
     """Hands out tensors to fill, and maps those beyond a limit to temporary files.
 
     Parameters
@@ -55,11 +55,11 @@ class Room:
         options: CacheOptions,
         device: torch.device,
         report: Callable[[str], None],
-    ) -> "Room":
-        """The room that the options leave."""
+    ) -> "SpillBuffer":
+        """The buffer that the options leave."""
         if options.cache_memory is not None:
             return cls(int(options.cache_memory * GB), device, report)
-        return cls(int(SHARE * free_memory(device)), device, report)
+        return cls(int(FRACTION * free_memory(device)), device, report)
 
     def tensor(self, rows: int, width: int, dtype: torch.dtype) -> Tensor:
         """A tensor (rows, width) whose values are still to be set."""

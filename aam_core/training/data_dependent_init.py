@@ -1,12 +1,12 @@
-"""A start from which training gets going: standardised embeddings.
+"""A data-dependent start of the weights: standardised embeddings.
 
 An untrained encoder maps all samples to nearly the same point: two random samples
 have a cosine of more than 0.99, and the differences that matter are lost beside
-what all have in common. Training then stands still for hundreds of steps. So, before
-the first step, the last normalisation of each pooling is set such that its outputs
-have mean 0 and variance 1 in each channel over training samples (a data-dependent
-initialisation, as in Salimans & Kingma 2016, arXiv:1602.07868). Only initial values
-of ordinary weights change.
+what all have in common. So, before the first step, the last normalisation of each
+pooling is set such that its outputs have mean 0 and variance 1 in each channel over
+training samples (as in Salimans & Kingma 2016, arXiv:1602.07868). Only initial values
+of ordinary weights change. docs/benchmarks.md tells where it helps, and where it does
+not.
 """
 
 import math
@@ -22,7 +22,7 @@ from aam_core.nn.encoder import Encoder
 from aam_core.nn.predictor import SequencePredictor
 
 SAMPLES = 256  #: most training samples that are looked at
-LEAST_SPREAD = 1e-3
+LEAST_SD = 1e-3
 
 
 def standardise(norm: nn.LayerNorm, outputs_ND: Tensor) -> None:
@@ -35,11 +35,11 @@ def standardise(norm: nn.LayerNorm, outputs_ND: Tensor) -> None:
     outputs_ND : Tensor
         What it returned for N inputs.
     """
-    spread, mean = torch.std_mean(outputs_ND.float(), dim=0, unbiased=False)
-    spread = spread.clamp_min(LEAST_SPREAD)
+    sd, mean = torch.std_mean(outputs_ND.float(), dim=0, unbiased=False)
+    sd = sd.clamp_min(LEAST_SD)
     with torch.no_grad():
-        norm.weight.copy_(1 / spread)
-        norm.bias.copy_(-mean / spread)
+        norm.weight.copy_(1 / sd)
+        norm.bias.copy_(-mean / sd)
 
 
 def first_rows(training: np.ndarray, seed: int) -> np.ndarray:
@@ -49,7 +49,7 @@ def first_rows(training: np.ndarray, seed: int) -> np.ndarray:
 
 
 @torch.no_grad()
-def calibrate_asvs(encoder: Encoder, table: AsvTable) -> AsvTable:
+def standardise_asvs(encoder: Encoder, table: AsvTable) -> AsvTable:
     """Standardise the ASV embeddings; return the table in the new terms."""
     norm = encoder.nucleotides.pool.norm
     standardise(norm, table.vectors_FD)
@@ -58,7 +58,7 @@ def calibrate_asvs(encoder: Encoder, table: AsvTable) -> AsvTable:
 
 
 @torch.no_grad()
-def calibrate_samples(
+def standardise_samples(
     encoder: Encoder, table: AsvTable, batches: Iterable[Batch]
 ) -> None:
     """Standardise sample embeddings, and let predicted distances start in scale.
@@ -82,13 +82,13 @@ def calibrate_samples(
     wanted = -math.log(1 - min(float(true), 0.99))  # see pairwise_distances
     found = []
     for batch in known:
-        position = encoder(batch, table(batch))["position"].float()
+        position = encoder(batch, table(batch))["distance_embedding"].float()
         found.append(_mean_pair(torch.cdist(position, position)))
     encoder.distance_head.weight.mul_(wanted / max(float(np.mean(found)), 1e-6))
 
 
 @torch.no_grad()
-def calibrate_target(
+def standardise_pooled(
     model: SequencePredictor,
     encode: Callable[[Batch], dict[str, Tensor]],
     batches: Iterable[Batch],

@@ -123,7 +123,7 @@ def fit(
     resumed = keeper.resumes
     progress = keeper.restore(objective.model, stepper)
     if resumed:
-        report(f"The run goes on after epoch {progress.epoch} of {config.epochs}.")
+        report(f"The run resumes after epoch {progress.epoch} of {config.epochs}.")
     events = tensorboard if strategy.main else None
     writer = _writer(events, report, progress.epoch + 1)
     with strategy.stop(StopRequest(config.max_hours)) as stop:
@@ -184,7 +184,7 @@ def _run_epochs(
         cut = stop.reason is not None
         if cut and progress.epoch:
             return False
-        scores = strategy.same(strategy.inside(objective.validate))
+        scores = strategy.broadcast(strategy.inside(objective.validate))
         row |= {name: float(v) for name, v in scores.items()}
         score = sign * row[objective.select]
         stepper.end_epoch(score)
@@ -219,7 +219,7 @@ class Stepper:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """What a run that goes on later needs of this one."""
+        """What a run that resumes later needs of this one."""
         parts = {"optimizer": self.optimizer, "scheduler": self.scheduler}
         parts["scaler"] = self.scaler
         return {name: part.state_dict() for name, part in parts.items()}

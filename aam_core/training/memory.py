@@ -34,7 +34,7 @@ FLOAT = 4  #: bytes
 KEPT_BY_DROPOUT = 2
 #: What the backward pass of one layer needs besides: gradients within the MLP.
 GRADIENTS = 2 * MLP_RATIO
-#: Share of all this that mixed precision leaves: much stays in float32.
+#: Fraction of all this that mixed precision leaves: much stays in float32.
 MIXED = 0.75
 #: Bytes per trained weight: gradient, and the optimiser's two moments or one.
 TRAINED = {"adamw": 12, "adam": 12, "sgd": 8}
@@ -88,7 +88,7 @@ def expected_bytes(
     config : PretrainConfig or TrainConfig
         Optimiser, precision, attention and chunks.
     checkpointing : bool, optional
-        Whether layers are computed again; else as the model is set.
+        Whether layers are recomputed; else as the model is set.
 
     Returns
     -------
@@ -254,7 +254,7 @@ def fit_to_memory(
     strategy : Strategy, optional
         Of processes that share each batch.
     before : mapping, optional
-        What an interrupted run decided, which holds for the run that goes on: else
+        What an interrupted run decided, which holds for the run that resumes: else
         dropout would draw other numbers, and an epoch have other steps.
 
     Returns

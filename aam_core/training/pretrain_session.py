@@ -27,25 +27,25 @@ from aam_core.nn.losses import (
     weighted_total,
 )
 from aam_core.training.data_dependent_init import (
-    calibrate_asvs,
-    calibrate_samples,
     first_rows,
+    standardise_asvs,
+    standardise_samples,
 )
 from aam_core.training.session import Session
 
-#: Share of the ASVs whose abundance count_prediction hides and predicts.
-HIDDEN_ABUNDANCES = 0.15
+#: Fraction of the ASVs whose abundance count_prediction masks and predicts.
+MASKED_ABUNDANCES = 0.15
 #: Validation samples that are compared with each other at a time.
 BLOCK = 256
 
 
 def masking_of(options: LossOptions, encoder: Encoder) -> Masking:
-    """What the options hide from the model in training."""
-    hidden = 0.0
+    """What the options mask in training."""
+    abundances = 0.0
     if options.count_prediction:
-        hidden = HIDDEN_ABUNDANCES if encoder.arch.count_embedding else 1.0
+        abundances = MASKED_ABUNDANCES if encoder.arch.count_embedding else 1.0
     ratio = options.nuc_mask_ratio if options.nuc_penalty else 0.0
-    return Masking(ratio, options.nuc_mask_strategy, hidden)
+    return Masking(ratio, options.nuc_mask_strategy, abundances)
 
 
 class PretrainSession(Session):
@@ -71,18 +71,18 @@ class PretrainSession(Session):
                 "are all off."
             )
 
-    def calibrate(self, new_base: bool) -> None:
-        """Give a new encoder a start from which training gets going."""
+    def initialise(self, new_base: bool) -> None:
+        """Give a new encoder a start that depends on the data."""
         if not new_base:
             return
         rows = first_rows(self.training, self.config.seed)
         study, config = self.inputs.study, self.config
         table = encode_table(self.model.eval(), study, rows, config, self.device)
-        table = calibrate_asvs(self.model, table)
+        table = standardise_asvs(self.model, table)
         maker = self.maker(None, tokens=False, distances=True)
         order = RowBatches(rows, config.batch_size, shuffle=False)
         batches = loader(maker, order, self.device)
-        calibrate_samples(self.model, table, (b.to(self.device) for b in batches))
+        standardise_samples(self.model, table, (b.to(self.device) for b in batches))
 
     def maker(
         self, masking: Masking | None, *, tokens: bool, distances: bool
@@ -156,13 +156,13 @@ class PretrainSession(Session):
             lambda batch: self.model(batch, table(batch)),
             self.maker(None, tokens=False, distances=False),
             self.validation,
-            ("position", "value"),
+            ("distance_embedding", "faith_pd"),
             self.config,
             self.device,
         )
         return distance_scores(
-            out["position"].float().cpu(),
-            out["value"].float().cpu().numpy(),
+            out["distance_embedding"].float().cpu(),
+            out["faith_pd"].float().cpu().numpy(),
             self.inputs,
             self.validation,
             self.scale,
@@ -179,7 +179,7 @@ class PretrainSession(Session):
 
 
 def distance_scores(
-    position_SD: Tensor,
+    embedding_SD: Tensor,
     values: np.ndarray,
     inputs: Inputs,
     rows: np.ndarray,
@@ -199,7 +199,7 @@ def distance_scores(
             continue
         pairs = np.triu_indices(len(found), k=1)
         true.append(found[pairs])
-        predicted.append(pairwise_distances(position_SD[block]).numpy()[pairs])
+        predicted.append(pairwise_distances(embedding_SD[block]).numpy()[pairs])
     true, predicted = np.concatenate(true), np.concatenate(predicted)
     scores = {"val_unifrac_loss": float(np.mean((true - predicted) ** 2))}
     if len(true) > 1 and true.std() > 0 and predicted.std() > 0:

@@ -1,4 +1,4 @@
-"""What a run needs to be stopped, and to go on later as if it never was.
+"""What a run needs to be stopped, and to resume later as if it never was.
 
 After each epoch the whole state of training is in one file. It holds tensors,
 numbers and texts only; with a strategy that is sharded, the tensors are in parts beside
@@ -24,11 +24,11 @@ from torch import Tensor, nn
 
 from aam_core.config.option import Options
 from aam_core.data.inputs import Inputs
-from aam_core.distributed.strategy import Strategy, placed, whole
+from aam_core.distributed.strategy import Strategy, gather_full, placed
 from aam_core.errors import InputError, some
 from aam_core.io.model_folder import SHARDS, STATE, STATE_SCHEMA, read_state
 
-#: Options that may differ when a run goes on: they do not change what is computed.
+#: Options that may differ when a run resumes: they do not change what is computed.
 FREE = (
     "device",
     "num_workers",
@@ -86,9 +86,9 @@ class StateKeeper:
     folder : Path, optional
         Where the state is written; without it, nowhere.
     resume_from : Path, optional
-        Folder of the state to go on from; it may be `folder`.
+        Folder of the state to resume from; it may be `folder`.
     identity : dict, optional
-        Of `identity_of`: what has to be the same for a run to go on.
+        Of `identity_of`: what has to be the same for a run to resume.
     strategy : Strategy, optional
         Of processes that share the run.
 
@@ -122,7 +122,7 @@ class StateKeeper:
 
     @property
     def resumes(self) -> bool:
-        """Whether an interrupted run goes on."""
+        """Whether an interrupted run resumes."""
         return self._earlier is not None
 
     def restore(self, model: nn.Module, stepper: Any) -> Progress:
@@ -139,7 +139,7 @@ class StateKeeper:
             state["stepper"]["optimizer"] = stepper.optimizer.state_dict()
         else:
             self.strategy.load(model, state["model"])
-            _share_moments(state["stepper"]["optimizer"], stepper.optimizer)
+            _shard_moments(state["stepper"]["optimizer"], stepper.optimizer)
         stepper.load_state_dict(state["stepper"])
         _set_random_of(self.strategy, state)
         return Progress(**state["progress"])
@@ -151,20 +151,20 @@ class StateKeeper:
         state = {"schema": STATE_SCHEMA, "identity": self.identity}
         state |= {"decided": self.decided}
         state |= {"stepper": stepper.state_dict(), "progress": vars(progress)}
-        random = self.strategy.each(_random())
+        random = self.strategy.all_gather(_random())
         state |= {"random": random[0], "random_of_others": random[1:]}
         if self.strategy.main:
             self.folder.mkdir(parents=True, exist_ok=True)
         if self.strategy.sharded:
             from aam_core.distributed.sharded_state import save_shards  # slow to import
 
-            state["shards"] = self.strategy.same(self._new_name(progress.epoch))
+            state["shards"] = self.strategy.broadcast(self._new_name(progress.epoch))
             save_shards(self.folder / state["shards"], model, stepper.optimizer)
             groups = state["stepper"]["optimizer"]["param_groups"]
             state["stepper"]["optimizer"] = {"param_groups": groups}
         else:
             state["model"] = self._weights(model, progress)
-            state["stepper"] = whole(state["stepper"], self.strategy.main)
+            state["stepper"] = gather_full(state["stepper"], self.strategy.main)
         if self.strategy.main:
             self._replace(state)
         self.strategy.barrier()
@@ -179,7 +179,7 @@ class StateKeeper:
     def _weights(self, model: nn.Module, progress: Progress) -> dict[str, Tensor]:
         if progress.epoch and progress.epoch == progress.best_epoch:
             return progress.best_state  # shared, so that they are written once
-        return whole(dict(model.state_dict()), self.strategy.main)
+        return gather_full(dict(model.state_dict()), self.strategy.main)
 
     def _replace(self, state: Mapping[str, Any]) -> None:
         part = self.folder / f"{STATE}.part"
@@ -225,8 +225,8 @@ class StateKeeper:
             self.folder.rmdir()
 
 
-def _share_moments(state: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> None:
-    """Let the optimiser's tensors be shared as their parameters are."""
+def _shard_moments(state: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> None:
+    """Let the optimiser's tensors be sharded as their parameters are."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for number, values in state["state"].items():
         like = parameters[number].detach()
@@ -243,7 +243,7 @@ def identity_of(
     validation: np.ndarray,
     **more: Any,
 ) -> dict[str, Any]:
-    """What a run that goes on must share with the interrupted one.
+    """What a run that resumes must have in common with the interrupted one.
 
     Parameters
     ----------
@@ -299,7 +299,7 @@ def check_same(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     InputError
         That names the first option, or the data, that differs.
     """
-    hint = "To go on, repeat the command of the interrupted run as it was."
+    hint = "To resume, repeat the command of the interrupted run as it was."
     if earlier["command"] != now["command"]:
         raise InputError(
             f"The interrupted run is one of {earlier['command']}, not of "

@@ -190,7 +190,7 @@ def _build(
         config = dataclasses.replace(config, batch_size=plan.batch_size)
         session = session.with_config(config)
     _describe(session, log)
-    session.calibrate(new_base)
+    session.initialise(new_base)
     compile_layers(model, config, device, log)
     strategy.prepare(model, session.first_loss)
     return session.with_strategy(strategy)

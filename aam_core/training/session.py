@@ -81,8 +81,8 @@ class Session(ABC):
         """Scores on the validation samples, with `val_loss`."""
 
     @abstractmethod
-    def calibrate(self, new_base: bool) -> None:
-        """Give what is new of the model a start from which training gets going.
+    def initialise(self, new_base: bool) -> None:
+        """Give what is new of the model a start that depends on the data.
 
         Parameters
         ----------

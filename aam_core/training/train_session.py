@@ -32,12 +32,12 @@ from aam_core.nn.losses import (
 )
 from aam_core.nn.predictor import SequencePredictor
 from aam_core.reporting import Report, logger
-from aam_core.runtime.spill import Room
+from aam_core.runtime.spill import SpillBuffer
 from aam_core.training.data_dependent_init import (
-    calibrate_asvs,
-    calibrate_samples,
-    calibrate_target,
     first_rows,
+    standardise_asvs,
+    standardise_pooled,
+    standardise_samples,
 )
 from aam_core.training.loop import Objective
 from aam_core.training.pretrain_session import distance_scores, masking_of
@@ -81,8 +81,8 @@ def set_first_guess(
     values = labels.values[training]
     zero = None
     if labels.decoder.classes is not None:
-        shares = np.bincount(values, minlength=labels.outputs) / len(values)
-        guess = np.log(shares.clip(1e-3))[:, None]
+        frequencies = np.bincount(values, minlength=labels.outputs) / len(values)
+        guess = np.log(frequencies.clip(1e-3))[:, None]
     else:
         levels = labels.decoder.quantiles or (0.5,)
         guess = np.quantile(values, levels, axis=0).T
@@ -119,10 +119,12 @@ class TrainSession(Session):
         """What a frozen encoder makes of all samples, for the whole run."""
         base, config, device = self.model.base, self.config, self.device
         every = np.concatenate([self.training, self.validation])
-        room = Room.of(config, device, report)
-        table = encode_table(base, self.inputs.study, every, config, device, room=room)
+        buffer = SpillBuffer.of(config, device, report)
+        table = encode_table(
+            base, self.inputs.study, every, config, device, buffer=buffer
+        )
         maker = self.maker(training=False)
-        return FrozenBase(base, table, maker, every, room, config, device)
+        return FrozenBase(base, table, maker, every, buffer, config, device)
 
     def table_of(self, rows: np.ndarray) -> AsvTable:
         """The embeddings of the ASVs of these rows, by the encoder as it is now."""
@@ -143,8 +145,8 @@ class TrainSession(Session):
             return self.frozen
         return lambda batch: self.model.base(batch, table(batch))
 
-    def calibrate(self, new_base: bool) -> None:
-        """Give what is new of the model a start from which training gets going."""
+    def initialise(self, new_base: bool) -> None:
+        """Give what is new of the model a start that depends on the data."""
         model, config = self.model.eval(), self.config
         rows = first_rows(self.training, config.seed)
         order = RowBatches(rows, config.batch_size, shuffle=False)
@@ -153,9 +155,9 @@ class TrainSession(Session):
         if new_base:
             study = self.inputs.study
             table = encode_table(model.base, study, rows, config, self.device)
-            table = calibrate_asvs(model.base, table)
-            calibrate_samples(model.base, table, batches)
-        calibrate_target(model, self.encode_with(self.table_of(rows)), batches)
+            table = standardise_asvs(model.base, table)
+            standardise_samples(model.base, table, batches)
+        standardise_pooled(model, self.encode_with(self.table_of(rows)), batches)
 
     def maker(self, *, training: bool) -> BatchMaker:
         """Makes the batches of training or, with known embeddings, of validation."""
@@ -220,8 +222,8 @@ class TrainSession(Session):
         scores |= dict(metrics)
         if self.inputs.distances is not None and len(self.validation) > 1:
             scores |= distance_scores(
-                out["position"].float().cpu(),
-                out["value"].float().cpu().numpy(),
+                out["distance_embedding"].float().cpu(),
+                out["faith_pd"].float().cpu().numpy(),
                 self.inputs,
                 self.validation,
                 self.scale,

@@ -2,7 +2,7 @@
 # Pre-training on all GPUs of several nodes. Adapt the partition, the numbers of nodes and
 # GPUs, the environment and the paths, then:
 #   sbatch docs/slurm/pretrain-nodes.sh table.biom sequences.fasta tree.nwk encoder/
-# On one node: --nodes=1. To go on with a run that was stopped, submit it again.
+# On one node: --nodes=1. To resume a run that was stopped, submit it again.
 #SBATCH --job-name=aam-pretrain
 #SBATCH --partition=gpu
 #SBATCH --nodes=2

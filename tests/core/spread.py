@@ -19,7 +19,7 @@ from aam_core.data.labels import fit_labels
 from aam_core.data.targets import read_target
 from aam_core.distributed.launch import on_all_devices, rank
 from aam_core.distributed.processes import Processes
-from aam_core.distributed.strategy import Strategy, whole
+from aam_core.distributed.strategy import Strategy, gather_full
 from aam_core.errors import InputError
 from aam_core.nn import fusion
 from aam_core.nn.encoder import Encoder, NucleotideEncoder
@@ -67,14 +67,14 @@ def session_of(config):
     model = Encoder(resolve_architecture(config))
     if isinstance(config, PretrainConfig):
         session = PretrainSession(config, model, inputs, TRAINING, VALIDATION, CPU)
-        session.calibrate(new_base=True)
+        session.initialise(new_base=True)
         return session, model
     ids = inputs.study.table.sample_ids
     target = read_target(made.metadata, ("value",), "regression", ids, silent)
     labels = fit_labels(config, made.metadata, target, TRAINING, silent)
     model = SequencePredictor(model, head_shape(config, labels))
     session = TrainSession(config, model, inputs, labels, TRAINING, VALIDATION, CPU)
-    session.calibrate(new_base=True)
+    session.initialise(new_base=True)
     return session, model
 
 
@@ -88,7 +88,7 @@ def step(session, model, rows):
     named = dict(model.named_parameters())
     found = {n: p.grad for n, p in named.items() if p.grad is not None}
     divided = any(isinstance(g, DTensor) for g in found.values())
-    gradients = {n: whole(g) for n, g in found.items()}
+    gradients = {n: gather_full(g) for n, g in found.items()}
     parts = {n: float(v.detach()) for n, v in parts.items()}
     return {
         "total": float(total.detach()),

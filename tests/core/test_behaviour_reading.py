@@ -290,11 +290,11 @@ def test_hidden_nucleotides(made, batches, tmp_path, command, strategy):
 @trained
 def test_hidden_abundances(made, batches, tmp_path, command):
     go(command, made, tmp_path / "off")
-    assert all(batch.hidden_SA is None for _, batch in batches)
+    assert all(batch.masked_SA is None for _, batch in batches)
     batches.clear()
     path = go(command, made, tmp_path / "on", count_prediction=True)
     shares = [
-        float(batch.hidden_SA[batch.present_SA].float().mean())
+        float(batch.masked_SA[batch.present_SA].float().mean())
         for batch in of_training(batches)
     ]
     assert 0.05 < np.mean(shares) < 0.3

@@ -114,7 +114,7 @@ def test_ridge_is_fitted_on_the_training_samples_only(unordered, monkeypatch, co
     left_out = ["s00", "s01", "s16"]
     embedding = made.drop(index=left_out).iloc[::-1]
     monkeypatch.setattr(encoders, "embed", lambda data, folder: embedding)
-    monkeypatch.setattr(encoders, "PENALTIES", np.array([2.0]))
+    monkeypatch.setattr(encoders, "STRENGTHS", np.array([2.0]))
     training, held_out = list(studies.folds(data.metadata, "subject", 4))[-1]
     found = encoders.probed(data, training, held_out, None)
 

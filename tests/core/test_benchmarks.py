@@ -101,7 +101,7 @@ def test_encoder_equals_its_plain_form(batch, patch, overlap):
     present = batch.present_SA
     asv_UD, logits_M4 = model.encode_asvs(batch)
     close(asv_UD[batch.index_SA][present], theirs["asv"][present])
-    for name in ("sample", "position"):
+    for name in ("sample", "distance_embedding"):
         close(ours[name], theirs[name])
     close(ours["states"][present], theirs["states"][present])
     # A nucleotide hidden in an ASV is hidden in each slot of the ASV.
@@ -277,9 +277,9 @@ def test_steps_on_a_device(tmp_path):
     result = measured("device", words, tmp_path)
     assert [row["precision"] for row in result["rows"]] == ["bf16", "none"]
     for row in result["rows"]:
-        ratio = row["share of the nominal peak"] * 0.5 / row["TFLOP/s"]
+        ratio = row["fraction of the nominal peak"] * 0.5 / row["TFLOP/s"]
         assert ratio == pytest.approx(1)
-        assert row["share of the matrix peak"] > 0
+        assert row["fraction of the matrix peak"] > 0
         assert row["memory"] > 1e7
     assert any(note.startswith("torch ") for note in result["notes"])
 

@@ -28,7 +28,7 @@ from aam_core.inference.frozen_encoder import FrozenBase
 from aam_core.io import model_folder
 from aam_core.nn.encoder import Encoder, NucleotideEncoder
 from aam_core.runtime import spill
-from aam_core.runtime.spill import Room, free_memory
+from aam_core.runtime.spill import SpillBuffer, free_memory
 from aam_core.training.train_session import TrainSession
 from tests import generate
 from tests.reports import silent
@@ -114,9 +114,9 @@ def maker_of(study, sampling, tokens=False):
 def frozen_base(encoder, study, maker, limit=10**9, batch_size=5):
     rows = np.arange(len(study.depths))
     options = DeviceOptions(device="cpu", batch_size=batch_size)
-    room = Room(limit, CPU, silent)
-    table = encode_table(encoder, study, rows, options, CPU, room=room)
-    return FrozenBase(encoder, table, maker, rows, room, options, CPU)
+    buffer = SpillBuffer(limit, CPU, silent)
+    table = encode_table(encoder, study, rows, options, CPU, buffer=buffer)
+    return FrozenBase(encoder, table, maker, rows, buffer, options, CPU)
 
 
 @pytest.mark.parametrize("sampling", ["first", "abundance", "random"])
@@ -141,7 +141,7 @@ def test_kept_samples_equal_the_plain_encoder(prepared, sampling, limit):
                 found["states"][here], expected["states"][here], atol=1e-5, rtol=0
             )
             assert found["states"].isfinite().all()
-            for name in ("position", "value"):
+            for name in ("distance_embedding", "faith_pd"):
                 torch.testing.assert_close(
                     found[name], expected[name], atol=1e-5, rtol=0
                 )
@@ -239,13 +239,13 @@ def temporary(tmp_path, monkeypatch):
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="Linux only")
 def test_room_is_in_memory_up_to_its_limit(temporary):
     lines = []
-    room = Room(4 * 60, CPU, lines.append)
-    first = room.tensor(5, 8, torch.float32)
+    buffer = SpillBuffer(4 * 60, CPU, lines.append)
+    first = buffer.tensor(5, 8, torch.float32)
     assert not lines
-    beyond = room.tensor(100_000, 8, torch.float32)
-    rest = room.tensor(5, 4, torch.float32)
-    assert room.left == 0
-    again = room.tensor(1, 8, torch.bfloat16)
+    beyond = buffer.tensor(100_000, 8, torch.float32)
+    rest = buffer.tensor(5, 4, torch.float32)
+    assert buffer.left == 0
+    again = buffer.tensor(1, 8, torch.bfloat16)
     assert len(lines) == 1
     assert "cache_memory" in lines[0]
     values = torch.randn(100_000, 8)
@@ -272,16 +272,16 @@ def test_a_full_disk_is_told_before_the_work(temporary, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(spill.shutil, "disk_usage", lambda path: usage(10, 9, 1))
     with pytest.raises(InputError, match="set TMPDIR"):
-        Room(0, CPU, silent).tensor(10, 8, torch.float32)
+        SpillBuffer(0, CPU, silent).tensor(10, 8, torch.float32)
     assert not list(temporary.iterdir())
 
 
 def test_a_quarter_of_the_free_memory_is_the_default():
     config = PredictConfig(device="cpu")
-    found = Room.of(config, CPU, silent).limit
+    found = SpillBuffer.of(config, CPU, silent).limit
     assert found == pytest.approx(free_memory(CPU) / 4, rel=0.2)
     chosen = dataclasses.replace(config, cache_memory=1.5)
-    assert Room.of(chosen, CPU, silent).limit == 1_500_000_000
+    assert SpillBuffer.of(chosen, CPU, silent).limit == 1_500_000_000
 
 
 @pytest.mark.behaviour("cache_memory")

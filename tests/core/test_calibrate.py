@@ -114,7 +114,9 @@ def test_embeddings_of_samples_start_standardised(made, paths, command):
 def test_predicted_distances_start_at_the_mean_distance(made, paths):
     """1 - exp(-u) is that mean, for the mean u of the pairs of samples."""
     batch = training_batch(made, paths["pretrain"])
-    mean = pdist(encoder_of(paths["pretrain"])(batch)["position"].numpy()).mean()
+    mean = pdist(
+        encoder_of(paths["pretrain"])(batch)["distance_embedding"].numpy()
+    ).mean()
     true = batch.distances.numpy()[np.triu_indices(25, k=1)].mean()
     assert 0.2 < true < 0.5
     assert 1 - np.exp(-mean) == pytest.approx(true, rel=1e-3)

@@ -18,7 +18,12 @@ from aam_core.commands.train import train
 from aam_core.config import PretrainConfig, TrainConfig
 from aam_core.data.batches import chunks_of
 from aam_core.distributed import launch as launching
-from aam_core.distributed.batch_split import asv_share, in_order, sample_share, share
+from aam_core.distributed.batch_split import (
+    asv_shard,
+    in_order,
+    sample_shard,
+    shard_rows,
+)
 from aam_core.distributed.launch import launch, processes_of, start_strategy
 from aam_core.distributed.processes import Processes, Root
 from aam_core.distributed.strategy import DataParallel, Strategy
@@ -95,7 +100,7 @@ def two(tmp_path_factory, folder):
 
 @pytest.fixture(scope="module")
 def three(tmp_path_factory, folder, two):
-    """What three processes find; they go on where two were interrupted."""
+    """What three processes find; they resume where two were interrupted."""
     jobs = [(f"pretrain {s}", steps, "pretrain", s) for s in BOTH]
     jobs += [
         ("fit train", fitted, "train", {"strategy": "fsdp"}),
@@ -238,7 +243,7 @@ def test_data_parallel_has_the_gradient_of_one_device(task, checkpointing):
 @pytest.mark.parametrize("total", [1, 2, 5, 12])
 @pytest.mark.parametrize("parts", [1, 2, 3, 7])
 def test_shares_are_equal_and_whole(total, parts):
-    shares = [share(total, part, parts) for part in range(parts)]
+    shares = [shard_rows(total, part, parts) for part in range(parts)]
     assert len({len(s) for s in shares}) == 1
     values = torch.tensor(np.array(shares))
     assert in_order(values, total).tolist() == list(range(total))
@@ -251,13 +256,13 @@ def test_shares_of_a_batch_hold_its_samples_and_hidden_nucleotides():
     batch = session.batches().dataset[1, spread.TRAINING[:5]]
     hidden = set()
     for part in range(3):
-        own = asv_share(batch, part, 3)
+        own = asv_shard(batch, part, 3)
         ends = [(c.first_masked, c.last_masked) for c in own.chunks]
         assert ends[0][0] == 0
         assert ends[-1][1] == len(own.masked_row_M)
         for row, column in zip(own.masked_row_M, own.masked_column_M, strict=True):
             hidden.add((3 * int(row) + part, int(column)))
-        samples = sample_share(batch, part, 3)
+        samples = sample_shard(batch, part, 3)
         for row, index, present in zip(
             samples.rows, samples.index_SA, samples.present_SA, strict=True
         ):

@@ -45,19 +45,19 @@ def numbers(request):
     return inputs, signal + 0.3 * drawn.normal(size=40), groups
 
 
-def test_numbers_are_those_of_a_ridge_with_the_best_penalty(numbers):
+def test_numbers_are_those_of_a_ridge_with_the_best_strength(numbers):
     """By scikit-learn, with the same folds of whole groups."""
     inputs, signal, groups = numbers
     values = np.stack([signal, -2 * signal + 1], axis=1)
     found = fit(inputs, values, groups)
     size = inputs.shape[1]
 
-    def model(penalty):
-        return make_pipeline(StandardScaler(), Ridge(penalty * size))
+    def model(strength):
+        return make_pipeline(StandardScaler(), Ridge(strength * size))
 
     close(
         inputs @ found.weights_KO + found.bias_O,
-        model(found.penalty).fit(inputs, values).predict(inputs),
+        model(found.strength).fit(inputs, values).predict(inputs),
         1e-7,
     )
     z = StandardScaler().fit_transform(inputs)
@@ -70,9 +70,9 @@ def test_numbers_are_those_of_a_ridge_with_the_best_penalty(numbers):
             cv=GroupKFold(5),
             scoring="neg_mean_squared_error",
         ).mean()
-        for p in linear_fit.PENALTIES
+        for p in linear_fit.STRENGTHS
     ]
-    assert found.penalty == linear_fit.PENALTIES[np.argmin(errors)]
+    assert found.strength == linear_fit.STRENGTHS[np.argmin(errors)]
 
 
 @pytest.mark.parametrize("number", [2, 3])
@@ -83,7 +83,7 @@ def test_classes_are_those_of_a_logistic_regression(numbers, number):
     found = fit(inputs, codes, groups, weights, classes=number)
     model = make_pipeline(
         StandardScaler(),
-        LogisticRegression(C=1 / found.penalty / inputs.shape[1], max_iter=5000),
+        LogisticRegression(C=1 / found.strength / inputs.shape[1], max_iter=5000),
     ).fit(inputs, codes, logisticregression__sample_weight=weights)
     shares = softmax(inputs @ found.weights_KO + found.bias_O, axis=1)
     assert shares.std() > 0.05
@@ -110,7 +110,7 @@ def test_weights_of_samples_count():
     weights[:5] = 3.0
     found = fit(inputs, values, None, weights)
     z, scale = inputs - inputs.mean(), inputs.std()
-    model = Ridge(found.penalty).fit(z / scale, values, weights)
+    model = Ridge(found.strength).fit(z / scale, values, weights)
     close(inputs @ found.weights_KO + found.bias_O, model.predict(z / scale), 1e-7)
 
 
@@ -124,7 +124,7 @@ def test_samples_without_weight_are_as_if_they_were_not_there(classes):
     found = fit(inputs, values, groups, weights, classes)
     alone = fit(inputs[12:], values[12:], groups[12:], None, classes)
     close(found.weights_KO, alone.weights_KO, 1e-12)
-    assert found.penalty == alone.penalty
+    assert found.strength == alone.strength
 
 
 def test_a_score_that_is_no_number_is_never_the_best():
@@ -185,7 +185,7 @@ def test_features_are_a_kernel_of_the_standardised_embeddings():
     found = 2 * (part.features(embedded) @ part.features(embedded).T) / 40_000
     z = (embedded - embedded.mean(0)) / embedded.std(0, unbiased=False)
     square = torch.cdist(z, z).square() / 4
-    expected = sum((-square * s**2 / 2).exp() for s in linear_part.SPREADS) / 2
+    expected = sum((-square / (2 * b**2)).exp() for b in linear_part.BANDWIDTHS) / 2
     torch.testing.assert_close(found, expected, atol=0.03, rtol=0)
 
 
@@ -211,7 +211,7 @@ def test_how_predictions_are_mixed():
     target, other = torch.randn(2, 6, 3)
     part = LinearPart(4, HeadShape(outputs=3, linear=2), weighted=True)
     for share in (0.0, 0.3, 1.0):
-        part.share.fill_(share)
+        part.mixing_weight.fill_(share)
         close(part.mixed(target, other), (1 - share) * target + share * other)
         part.shape = HeadShape(outputs=3, linear=2, classes=True)
         found = part.mixed(target, other).softmax(-1)
@@ -308,7 +308,7 @@ def test_nothing_but_training_samples_is_fitted(forty, tmp_path):
     metadata.loc[config["split"]["validation"], "value"] *= -0.7
     run(dataclasses.replace(forty, metadata=metadata), folders[1])
     one, two = (load_file(folder / model_folder.WEIGHTS) for folder in folders)
-    names = [n for n in one if n.startswith("linear.") and n != "linear.share"]
+    names = [n for n in one if n.startswith("linear.") and n != "linear.mixing_weight"]
     assert len(names) == 5
     for name in names:
         assert torch.equal(one[name], two[name]), name

@@ -24,17 +24,17 @@ def test_pairwise_distances_of_equal_samples_have_a_finite_gradient():
 
 
 def test_unifrac_loss_counts_each_pair_once():
-    out = {"position": torch.randn(4, 3)}
+    out = {"distance_embedding": torch.randn(4, 3)}
     true = torch.rand(4, 4)
     true = (true + true.T) / 2
-    predicted = losses.pairwise_distances(out["position"])
+    predicted = losses.pairwise_distances(out["distance_embedding"])
     pairs = [(i, j) for i in range(4) for j in range(i + 1, 4)]
     expected = np.mean([float(predicted[p] - true[p]) ** 2 for p in pairs])
     assert float(losses.unifrac_loss(out, true)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_faith_pd_is_learned_from_values():
-    out = {"value": torch.tensor([1.0, 2.0])}
+    out = {"faith_pd": torch.tensor([1.0, 2.0])}
     assert float(losses.unifrac_loss(out, torch.tensor([1.0, 4.0]))) == 2.0
 
 

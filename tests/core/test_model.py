@@ -200,7 +200,7 @@ def test_abundances_count(ragged):
 
 def test_hidden_abundance_does_not_leak(ragged):
     batch = batch_of(ragged, [0], masking=Masking(abundances=0.3))
-    changed = torch.where(batch.hidden_SA, 0.5, batch.abundance_SA)
+    changed = torch.where(batch.masked_SA, 0.5, batch.abundance_SA)
     with torch.no_grad():
         model = encoder()
         known = model(batch)["counts"]

@@ -258,7 +258,9 @@ def test_features_per_split(text, expected):
 
 @pytest.mark.parametrize("text", ["", "auto", "0", "0.0", "-1", "-0.5", "2.5", "nan"])
 def test_features_per_split_errors(text):
-    with pytest.raises(InputError, match=r"max_features is .*sqrt, log2, a share") as e:
+    with pytest.raises(
+        InputError, match=r"max_features is .*sqrt, log2, a fraction"
+    ) as e:
         ForestOptions(max_features=text)
     assert repr(text) in str(e.value)
 

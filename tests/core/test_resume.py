@@ -424,8 +424,8 @@ def signalled(command, state, number):
 @pytest.mark.parametrize(
     ("number", "code", "message"),
     [
-        (signal.SIGTERM, 0, "The run is not complete. To go on"),
-        (signal.SIGINT, 1, "The run was interrupted. To go on"),
+        (signal.SIGTERM, 0, "The run is not complete. To resume"),
+        (signal.SIGINT, 1, "The run was interrupted. To resume"),
         (signal.SIGKILL, -9, ""),
     ],
 )
@@ -450,7 +450,7 @@ def test_signals(files, straight, tmp_path, number, code, message):
     if model.exists():
         model_folder.check_layout(model, "max")
         assert model_folder.read_config(model)["completed"] is False
-    # without --resume-from nothing is overwritten; with it the run goes on
+    # without --resume-from nothing is overwritten; with it the run resumes
     done = aam("pretrain", *given, "--output-dir", output)
     assert done.exit_code == 1
     done = aam("pretrain", *given, "--output-dir", output, "--resume-from", output)

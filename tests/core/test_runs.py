@@ -215,7 +215,7 @@ def test_sequences_as_ids_and_hashed_ids_are_the_same(made, tmp_path):
 def test_validation_samples_leave_no_trace_in_the_model(made, tmp_path):
     """Other targets and categories of validation samples change no weight.
 
-    They do choose the share of a linear model; see test_linear.py.
+    They do choose the weight of a linear model; see test_linear.py.
     """
     options = {"best_metric": "val_loss", "epochs": 1, "linear_part": False}
     config = config_of(categorical_columns=("site",), **options)

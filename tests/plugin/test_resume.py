@@ -1,4 +1,4 @@
-"""Runs that were stopped go on in QIIME 2, from the artifact that they returned."""
+"""Runs that were stopped resume in QIIME 2, from the artifact that they returned."""
 
 import contextlib
 import os
