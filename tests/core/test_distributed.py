@@ -328,7 +328,7 @@ def test_a_run_can_be_ended_before_its_processes_are_there(monkeypatch):
 KILLED = """
 import sys
 from aam_core.config import PretrainConfig
-from aam_core.launch import launch
+from aam_core.distributed.launch import launch
 from tests.core.spread import doomed
 
 def tell(line):
