@@ -150,7 +150,8 @@ class TrainSession(Session):
         model, config = self.model.eval(), self.config
         rows = first_rows(self.training, config.seed)
         order = RowBatches(rows, config.batch_size, shuffle=False)
-        made = loader(self.maker(training=False), order, self.device)
+        maker = self.maker(training=False, distances=new_base)
+        made = loader(maker, order, self.device)
         batches = [batch.to(self.device) for batch in made]
         if new_base:
             study = self.inputs.study
@@ -159,8 +160,11 @@ class TrainSession(Session):
             standardise_samples(model.base, table, batches)
         standardise_pooled(model, self.encode_with(self.table_of(rows)), batches)
 
-    def maker(self, *, training: bool) -> BatchMaker:
-        """Makes the batches of training or, with known embeddings, of validation."""
+    def maker(self, *, training: bool, distances: bool = False) -> BatchMaker:
+        """Makes the batches of training or, with known embeddings, of validation.
+
+        Those of training have `distances` where the encoder learns, others if asked.
+        """
         learn = training and not self.model.frozen
         study, config = self.inputs.study, self.config
         encoder, length = self.model.base, study.tokens_FL.shape[1]
@@ -169,7 +173,7 @@ class TrainSession(Session):
             token_limit=config.token_limit,
             asv_sampling=config.asv_sampling,
             chunk_size=chunk_size(encoder, length, config, self.device, True),
-            distances=self.inputs.distances if learn else None,
+            distances=self.inputs.distances if learn or distances else None,
             scale=self.scale,
             masking=masking_of(config, encoder) if learn else None,
             categories_NK=self.labels.categories_NK,

@@ -110,13 +110,13 @@ def test_embeddings_of_samples_start_standardised(made, paths, command):
     assert_standardised(encoder_of(paths[command])(batch)["sample"])
 
 
+@pytest.mark.parametrize("command", NEW)
 @torch.no_grad()
-def test_predicted_distances_start_at_the_mean_distance(made, paths):
+def test_predicted_distances_start_at_the_mean_distance(made, paths, command):
     """1 - exp(-u) is that mean, for the mean u of the pairs of samples."""
-    batch = training_batch(made, paths["pretrain"])
-    mean = pdist(
-        encoder_of(paths["pretrain"])(batch)["distance_embedding"].numpy()
-    ).mean()
+    batch = training_batch(made, paths[command])
+    found = encoder_of(paths[command])(batch)["distance_embedding"]
+    mean = pdist(found.numpy()).mean()
     true = batch.distances.numpy()[np.triu_indices(25, k=1)].mean()
     assert 0.2 < true < 0.5
     assert 1 - np.exp(-mean) == pytest.approx(true, rel=1e-3)
