@@ -33,6 +33,7 @@ from aam_core.nn.encoder import Encoder
 from aam_core.nn.head import HeadShape
 from aam_core.nn.losses import self_supervised_losses, target_loss, weighted_total
 from aam_core.nn.predictor import SequencePredictor
+from aam_core.reporting import silent
 from aam_core.runtime.device import autocast, choose_device
 from aam_core.training.loop import Stepper, make_optimizer
 from aam_core.training.pretrain_session import PretrainSession
@@ -52,10 +53,6 @@ LEAN = {"gradient_checkpointing": True}
 
 PRODUCTS = 5  #: times that matrix products are computed in a run
 COUNTED = 16  #: ASVs of which floating-point operations are counted
-
-
-def silent(line: str) -> None:
-    """Report nothing."""
 
 
 @dataclasses.dataclass(frozen=True)

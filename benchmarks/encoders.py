@@ -45,8 +45,8 @@ from aam_core.io.load import load_encoder
 from aam_core.io.model_folder import read_config, read_history
 from aam_core.metrics import classification_metrics, regression_metrics
 from aam_core.nn.encoder import Encoder
+from aam_core.reporting import silent
 from aam_core.training.pretrain_session import PretrainSession
-from benchmarks.contenders import silent
 from benchmarks.measure import tell
 from benchmarks.studies import Data, folds, read
 

@@ -21,9 +21,9 @@ from aam_core.config import PretrainConfig, TrainConfig
 from aam_core.data.unifrac import BatchUniFrac
 from aam_core.io import model_folder
 from aam_core.metrics import regression_metrics
+from aam_core.reporting import silent
 from aam_core.training.pretrain_session import PretrainSession
 from aam_core.training.train_session import TrainSession
-from benchmarks.contenders import silent
 from tests import generate
 
 Options = dict[str, Any]

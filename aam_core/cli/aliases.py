@@ -1,11 +1,12 @@
 """Other spellings of options of `aam`, said again in the words of its config."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
 from aam_core.errors import InputError
+from aam_core.reporting import Report
 
 
 class Older(click.Option):
@@ -44,9 +45,7 @@ def older_spellings(command: click.Command) -> click.Command:
     return command
 
 
-def translated(
-    given: Mapping[str, Any], report: Callable[[str], None]
-) -> dict[str, Any]:
+def translated(given: Mapping[str, Any], report: Report) -> dict[str, Any]:
     """The options of today that the older spellings mean.
 
     Parameters

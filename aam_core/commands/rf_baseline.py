@@ -1,7 +1,7 @@
 """The random forest that a model must beat, on exactly the model's split."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from aam_core.data.table import FeatureTable
 from aam_core.data.targets import read_target
 from aam_core.errors import InputError, some
 from aam_core.metrics import classification_metrics, regression_metrics
+from aam_core.reporting import Report
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +41,7 @@ def rf_baseline(
     metadata: pd.DataFrame,
     training: Sequence[str] | None = None,
     validation: Sequence[str] | None = None,
-    report: Callable[[str], None],
+    report: Report,
 ) -> ForestResult:
     """Train a random forest on relative abundances and predict held-out samples.
 
@@ -104,7 +105,7 @@ def _new_split(
     config: ForestConfig,
     metadata: pd.DataFrame,
     target: pd.DataFrame,
-    report: Callable[[str], None],
+    report: Report,
 ) -> tuple[list[str], list[str]]:
     ids = target.index
     classes = config.task == "classification"

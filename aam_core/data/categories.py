@@ -2,7 +2,7 @@
 
 import difflib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -12,6 +12,7 @@ import pandas as pd
 
 from aam_core.config.covariates import CategoricalOptions, UnknownOptions
 from aam_core.errors import InputError, some
+from aam_core.reporting import Report
 
 logger = logging.getLogger("aam_core")
 
@@ -82,7 +83,7 @@ def category_labels(
     metadata: pd.DataFrame,
     columns: Sequence[str],
     sample_ids: Sequence[str],
-    report: Callable[[str], None],
+    report: Report,
 ) -> list[str]:
     """One label per sample that joins its categories in several columns.
 
@@ -199,7 +200,7 @@ class CategoricalEncoder:
         metadata: pd.DataFrame,
         sample_ids: Sequence[str] | None = None,
         unknown: str = UnknownOptions.unknown_categories,
-        report: Callable[[str], None] = logger.info,
+        report: Report = logger.info,
     ) -> np.ndarray:
         """Look up the categories of samples.
 
@@ -239,7 +240,7 @@ class CategoricalEncoder:
         name: str,
         texts: pd.Series,
         unknown: str,
-        report: Callable[[str], None],
+        report: Report,
     ) -> np.ndarray:
         known = self.categories[name]
         missing = texts.isna()
@@ -261,9 +262,7 @@ class CategoricalEncoder:
         numbers = {category: i for i, category in enumerate(known, start=1)}
         return np.array([numbers.get(text, UNKNOWN_CATEGORY) for text in texts])
 
-    def _missing(
-        self, name: str, ids: pd.Index, total: int, report: Callable[[str], None]
-    ) -> None:
+    def _missing(self, name: str, ids: pd.Index, total: int, report: Report) -> None:
         found = (
             f"{len(ids):,} of {total:,} samples have no value in the categorical "
             f"column {name!r}: {some(ids)}."

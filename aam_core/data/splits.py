@@ -1,7 +1,7 @@
 """Which samples are for training, and which for validation."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -9,6 +9,7 @@ from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
 from aam_core.data.categories import label_texts, require_columns
 from aam_core.errors import InputError, some
+from aam_core.reporting import Report, silent
 
 LEAST_TRAINING = 2
 
@@ -49,7 +50,7 @@ def split(
     labels: Sequence[str] | None = None,
     groups: Sequence | None = None,
     least: int = 1,
-    report: Callable[[str], None] = lambda sentence: None,
+    report: Report = silent,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Divide samples into training and validation.
 
@@ -113,7 +114,7 @@ def _by_sample(
     test_size: float,
     seed: int,
     least: int,
-    report: Callable[[str], None],
+    report: Report,
 ) -> tuple[np.ndarray, np.ndarray]:
     kept_back = max(math.ceil(test_size * number), least)
     left = max(number - kept_back, 0)

@@ -5,7 +5,7 @@ Shapes: N samples, F features.
 
 import re
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ import pandas as pd
 from scipy import sparse
 
 from aam_core.errors import InputError, some
+from aam_core.reporting import Report
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +161,7 @@ class FeatureTable:
         self,
         depth: int,
         seed: int,
-        report: Callable[[str], None],
+        report: Report,
         keys: Sequence[str] | None = None,
     ) -> "FeatureTable":
         """Draw `depth` reads of each sample, without replacement.

@@ -3,7 +3,7 @@
 Letters of shapes: n samples, T targets, Q quantiles, C classes.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from aam_core.data.categories import label_texts, require_columns
 from aam_core.errors import InputError, some
+from aam_core.reporting import Report
 
 
 def read_target(
@@ -20,7 +21,7 @@ def read_target(
     columns: Sequence[str],
     task: str,
     sample_ids: Sequence[str],
-    report: Callable[[str], None],
+    report: Report,
 ) -> pd.DataFrame:
     """Read what is to be predicted.
 
@@ -75,7 +76,7 @@ def read_target(
 
 
 def _report_left_out(
-    report: Callable[[str], None],
+    report: Report,
     reason: str,
     before: Sequence[str],
     after: Sequence[str],

@@ -23,6 +23,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from aam_core.errors import InputError
+from aam_core.reporting import Report
 
 PROCESSES = ("auto", "fsdp", "ddp")  #: strategies of several processes
 LAUNCHED = "WORLD_SIZE"  #: in the environment of a process that torchrun started
@@ -188,7 +189,7 @@ def launch(
     config: Any,
     output: Any,
     *,
-    report: Callable[[str], None] | None = None,
+    report: Report | None = None,
     **inputs: Any,
 ) -> Any:
     """Run in several processes on this machine.
@@ -292,7 +293,7 @@ def _work(
 class _Heard:
     """What the processes said."""
 
-    def __init__(self, report: Callable[[str], None]) -> None:
+    def __init__(self, report: Report) -> None:
         self.report = report
         self.pids: list[int] = []
         self.asked_to_end = False

@@ -24,6 +24,7 @@ from aam_core.distributed.batch_split import (
     most_masked,
 )
 from aam_core.nn.activation_checkpoint import recomputed
+from aam_core.reporting import Report, silent
 from aam_core.runtime.device import is_sharded
 
 
@@ -48,9 +49,9 @@ class Strategy:
         """Whether this process speaks to the user and writes files."""
         return self.rank == 0
 
-    def told(self, report: Callable[[str], None]) -> Callable[[str], None]:
+    def told(self, report: Report) -> Report:
         """Report from the main process only."""
-        return report if self.main else _silent
+        return report if self.main else silent
 
     def prepare(self, model: nn.Module, first_loss: Callable[[], Tensor]) -> None:
         """Share the work of a model, which will not change its shape.
@@ -111,10 +112,6 @@ class Strategy:
     def load(self, model: nn.Module, state: dict[str, Tensor]) -> None:
         """Set all weights to those that the main process has."""
         model.load_state_dict(state)
-
-
-def _silent(line: str) -> None:
-    pass
 
 
 def gather_full(tree: Any, keep: bool = True, copy: bool = False) -> Any:

@@ -8,7 +8,6 @@ because flash attention has no masks on a GPU.
 
 import math
 import warnings
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from aam_core.config import DeviceOptions
 from aam_core.data.packing import Packing
 from aam_core.errors import InputError
+from aam_core.reporting import Report
 
 BACKENDS = {
     "flash": SDPBackend.FLASH_ATTENTION,
@@ -115,7 +115,7 @@ def set_attention(
     model: nn.Module,
     options: DeviceOptions,
     device: torch.device,
-    report: Callable[[str], None],
+    report: Report,
 ) -> None:
     """Let every attention of a model use the options' kernel.
 

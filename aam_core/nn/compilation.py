@@ -3,7 +3,6 @@
 import os
 import shutil
 import sys
-from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -11,13 +10,14 @@ from torch import nn
 from aam_core.config import MemoryOptions
 from aam_core.errors import InputError
 from aam_core.nn.transformer import Block
+from aam_core.reporting import Report
 
 
 def compile_layers(
     model: nn.Module,
     options: MemoryOptions,
     device: torch.device,
-    report: Callable[[str], None],
+    report: Report,
 ) -> None:
     """Compile the transformer layers in place, if `options` ask for it.
 

@@ -2,13 +2,13 @@
 
 import contextlib
 import os
-from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from aam_core.config import DeviceOptions
 from aam_core.errors import InputError
+from aam_core.reporting import Report
 from aam_core.runtime.process_memory import keep_freed
 
 #: Options that only an NVIDIA or AMD GPU (`cuda` in PyTorch) can follow, and what to do
@@ -75,7 +75,7 @@ def choose_device(options: DeviceOptions) -> torch.device:
 
 
 def tell_precision(
-    options: DeviceOptions, device: torch.device, report: Callable[[str], None]
+    options: DeviceOptions, device: torch.device, report: Report
 ) -> None:
     """Warn of a precision that this processor has no instructions for."""
     if options.mixed_precision != "bf16" or device.type != "cpu":

@@ -3,7 +3,6 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from aam_core.config import CacheOptions
 from aam_core.errors import InputError
-from aam_core.reporting import logger
+from aam_core.reporting import Report, logger
 from aam_core.runtime.process_memory import available
 
 GB = 10**9
@@ -42,7 +41,7 @@ class SpillBuffer:
         self,
         limit: int,
         device: torch.device,
-        report: Callable[[str], None] = logger.info,
+        report: Report = logger.info,
     ) -> None:
         self.limit = self.left = limit
         self.device = device
@@ -54,7 +53,7 @@ class SpillBuffer:
         cls,
         options: CacheOptions,
         device: torch.device,
-        report: Callable[[str], None],
+        report: Report,
     ) -> "SpillBuffer":
         """The buffer that the options leave."""
         if options.cache_memory is not None:

@@ -19,6 +19,7 @@ from aam_core.distributed.strategy import Strategy
 from aam_core.errors import InputError
 from aam_core.metrics import sign_of
 from aam_core.nn.fusion import is_covariate
+from aam_core.reporting import Report
 from aam_core.runtime.device import autocast
 from aam_core.runtime.process_memory import return_freed
 from aam_core.training.resume import Progress, StateKeeper, StopRequest
@@ -81,7 +82,7 @@ def fit(
     config: OptimiserOptions,
     device: torch.device,
     *,
-    report: Callable[[str], None],
+    report: Report,
     tensorboard: Path | None = None,
     keeper: StateKeeper | None = None,
     strategy: Strategy | None = None,
@@ -161,7 +162,7 @@ def _run_epochs(
     stop: StopRequest,
     keeper: StateKeeper,
     writer: Any,
-    report: Callable[[str], None],
+    report: Report,
     strategy: Strategy,
 ) -> bool:
     """Train from where `progress` is; False if `stop` ended it early."""
@@ -401,7 +402,7 @@ def _check_finite(loss: float) -> None:
         )
 
 
-def _writer(folder: Path | None, report: Callable[[str], None], epoch: int):
+def _writer(folder: Path | None, report: Report, epoch: int):
     if folder is None:
         return None
     try:

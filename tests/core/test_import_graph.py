@@ -4,6 +4,7 @@ The order is that of CONTRIBUTING.md. Imports within functions count too.
 """
 
 import ast
+import re
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -109,3 +110,17 @@ def test_a_circle_is_found(tmp_path):
     (tmp_path / "nn" / "two.py").write_text("from aam_core.nn import one")
     with pytest.raises(CycleError):
         list(TopologicalSorter(graph(tmp_path)).static_order())
+
+
+def test_the_map_names_every_module_in_this_order():
+    text = (ROOT.parent / "CONTRIBUTING.md").read_text().partition("## Map")[2]
+    folder, shown = "", []
+    for line in text.splitlines():
+        if row := re.match(r"- `(\w+)/`: ", line):
+            folder = "" if row[1] == "aam_core" else f"{row[1]}."
+        elif row := re.match(r"  - `(\w+)\.py`: ", line):
+            shown.append(f"{folder}{row[1]}")
+    packages = {name for name, path in modules(ROOT).items() if path.stem == "__init__"}
+    assert sorted(shown) == sorted(set(modules(ROOT)) - packages)
+    floors = [FLOOR[name.split(".")[0]] for name in shown]
+    assert floors == sorted(floors)
