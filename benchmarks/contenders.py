@@ -25,9 +25,10 @@ from aam_core.config import (
     TrainConfig,
     resolve_architecture,
 )
-from aam_core.data.batches import Batch, BatchMaker, Masking, chunks_of
+from aam_core.data.batches import Batch, BatchMaker, chunks_of
 from aam_core.data.inputs import Inputs, Sources, prepare_inputs, split_rows
 from aam_core.data.labels import fit_labels
+from aam_core.data.masking import Masking
 from aam_core.data.targets import read_target
 from aam_core.nn.encoder import Encoder
 from aam_core.nn.head import HeadShape
@@ -35,7 +36,7 @@ from aam_core.nn.losses import self_supervised_losses, target_loss, weighted_tot
 from aam_core.nn.predictor import SequencePredictor
 from aam_core.reporting import silent
 from aam_core.runtime.device import autocast, choose_device
-from aam_core.training.loop import Stepper, make_optimizer
+from aam_core.training.optimiser import Stepper, make_optimizer
 from aam_core.training.pretrain_session import PretrainSession
 from aam_core.training.train_session import TrainSession, head_shape
 from benchmarks import synthetic

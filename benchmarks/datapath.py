@@ -11,8 +11,9 @@ import pandas as pd
 from aam_core.cli.main import write_table
 from aam_core.commands.predict import predict
 from aam_core.config import PredictConfig, PretrainConfig
-from aam_core.data.batches import BatchMaker, Masking, RowBatches
+from aam_core.data.batches import BatchMaker, RowBatches
 from aam_core.data.inputs import Sources, prepare_inputs
+from aam_core.data.masking import Masking
 from aam_core.data.phylogeny import Phylogeny
 from aam_core.data.sequences import read_fasta
 from aam_core.data.table import FeatureTable

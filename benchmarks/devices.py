@@ -15,7 +15,7 @@ from aam_core.diagnose import machine, wait
 from aam_core.nn.attention import set_attention
 from aam_core.runtime.device import PRECISIONS
 from aam_core.runtime.process_memory import peak_resident
-from aam_core.training.memory import as_text
+from aam_core.training.memory_estimate import as_text
 from benchmarks.contenders import Step, silent
 from benchmarks.flops import of_asv, of_slot
 

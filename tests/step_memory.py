@@ -16,8 +16,8 @@ from aam_core.data.study import prepare_study
 from aam_core.data.unifrac import BatchUniFrac
 from aam_core.nn.encoder import Encoder
 from aam_core.runtime.process_memory import peak_resident
-from aam_core.training.loop import make_optimizer
-from aam_core.training.memory import expected_bytes, load_of
+from aam_core.training.memory_estimate import expected_bytes, load_of
+from aam_core.training.optimiser import make_optimizer
 from aam_core.training.pretrain_session import PretrainSession
 from tests import generate
 from tests.reports import silent

@@ -17,11 +17,10 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from aam_core.data.masking import Masking, mask_nucleotides
 from aam_core.data.packing import Packing
-from aam_core.data.sequences import MASK, PAD, UNKNOWN
+from aam_core.data.sequences import MASK, PAD
 from aam_core.data.study import Study
-
-SPAN = 10  #: nucleotides of one masked span
 
 
 @dataclass(frozen=True)
@@ -91,15 +90,6 @@ class Batch:
         return replace(self, **changed)
 
 
-@dataclass(frozen=True)
-class Masking:
-    """What is masked in self-supervision."""
-
-    ratio: float = 0.0
-    strategy: str = "random"
-    abundances: float = 0.0  #: fraction of the ASVs whose abundance is masked
-
-
 def chunks_of(
     lengths: np.ndarray, size: int, masked_rows: np.ndarray | None = None
 ) -> tuple[Chunk, ...]:
@@ -116,37 +106,6 @@ def chunks_of(
         ragged = bool(lengths[start:stop].min() < longest)
         chunks.append(Chunk(start, stop, longest, ragged, int(first), int(last)))
     return tuple(chunks)
-
-
-def mask_nucleotides(
-    tokens_UL: np.ndarray, masking: Masking, generator: np.random.Generator
-) -> np.ndarray:
-    """Choose the nucleotides to mask.
-
-    Parameters
-    ----------
-    tokens_UL : numpy.ndarray
-        Tokens; only known nucleotides are ever chosen.
-    masking : Masking
-        `random` chooses nucleotides independently; `span` chooses runs of
-        `SPAN` neighbours, so many that on average `ratio` are covered.
-    generator : numpy.random.Generator
-        Source of randomness.
-
-    Returns
-    -------
-    numpy.ndarray
-        Boolean, of the shape of `tokens_UL`.
-    """
-    known = (tokens_UL != PAD) & (tokens_UL != UNKNOWN)
-    draws = generator.random(tokens_UL.shape, dtype=np.float32)
-    if masking.strategy == "random":
-        return known & (draws < masking.ratio)
-    # A position is covered unless none of the SPAN starts that reach it is drawn.
-    starts = draws < 1 - (1 - masking.ratio) ** (1 / SPAN)
-    running = np.cumsum(starts, axis=1)
-    running[:, SPAN:] = running[:, SPAN:] - running[:, :-SPAN]
-    return known & (running > 0)
 
 
 class BatchMaker(Dataset):

@@ -18,15 +18,9 @@ from aam_core.nn.linear_part import Fitted
 
 #: Most training samples that are fitted.
 MOST = 5_000
-
-
 FOLDS = 5  #: of the training samples, for the strength
-
-
 #: Regularisation strengths that are compared, where inputs have variance 1 / K.
 STRENGTHS = np.logspace(-3, 3, 13)
-
-
 #: Logit of a class that no fitted sample has.
 RARE = -20.0
 

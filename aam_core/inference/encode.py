@@ -16,12 +16,11 @@ from aam_core.data.batches import (
     Batch,
     BatchMaker,
     Chunk,
-    Masking,
     RowBatches,
     chunks_of,
     loader,
-    mask_nucleotides,
 )
+from aam_core.data.masking import Masking, mask_nucleotides
 from aam_core.data.sequences import MASK, PAD
 from aam_core.data.study import Study
 from aam_core.distributed.strategy import Strategy

@@ -23,8 +23,6 @@ from aam_core.nn.head import HeadShape
 
 #: Bandwidths of the features, for embeddings of variance 1, and features of each.
 BANDWIDTHS, FEATURES = (1.0, 0.5), 1024
-
-
 #: Abundances are counted as if of so many reads: log10(1 + READS · abundance).
 READS = 10_000
 

@@ -19,14 +19,10 @@ from aam_core.nn.attention import attend_all, attend_packed
 from aam_core.nn.dropout import DropoutAdd
 
 MLP_RATIO = 4
-
-
 #: Numbers of width D that a layer keeps for its backward pass, per position: two
 #: normalisations, queries, keys and values, the attention, two sums, and the two
 #: sides of the activation in the MLP.
 KEPT = 2 + 3 + 1 + 2 + 2 * MLP_RATIO
-
-
 #: The same for what surrounds a stack of layers: input and last normalisation.
 KEPT_AROUND = 3
 

@@ -19,8 +19,6 @@ GPU_ONLY = {
     "auto_batch_size": "choose batch_size yourself; what a step is expected to take is "
     "said before training starts",
 }
-
-
 ALLOCATOR = "PYTORCH_CUDA_ALLOC_CONF"
 
 

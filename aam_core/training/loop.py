@@ -1,4 +1,4 @@
-"""The training loop: steps, schedule, progress, early stopping, best model."""
+"""The training loop: epochs, progress, early stopping, best model."""
 
 import math
 import sys
@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -18,11 +17,12 @@ from aam_core.data.batches import Batch, start
 from aam_core.distributed.strategy import Strategy
 from aam_core.errors import InputError
 from aam_core.metrics import sign_of
-from aam_core.nn.fusion import is_covariate
 from aam_core.reporting import Report
 from aam_core.runtime.device import autocast
 from aam_core.runtime.process_memory import return_freed
-from aam_core.training.resume import Progress, StateKeeper, StopRequest
+from aam_core.training.optimiser import Stepper
+from aam_core.training.resume import Progress, StateKeeper
+from aam_core.training.stop import StopRequest
 
 #: Progress labels of the losses.
 LABELS = {
@@ -195,148 +195,6 @@ def _run_epochs(
             return False  # a part of the first epoch is better than no model
         keeper.write(objective.model, stepper, progress)
     return True
-
-
-class Stepper:
-    """Optimiser, schedule, precision and gradient accumulation of one run."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        batches: DataLoader,
-        config: OptimiserOptions,
-        device: torch.device,
-    ) -> None:
-        self.config = config
-        self.device = device
-        self.parameters = [p for p in model.parameters() if p.requires_grad]
-        fused = device.type in ("cuda", "cpu")
-        self.optimizer = make_optimizer(model, config, fused)
-        group = config.accumulation()
-        self.steps = config.epochs * math.ceil(len(batches) / group)
-        self.scheduler = make_scheduler(self.optimizer, config, self.steps)
-        self.scaler = torch.amp.GradScaler(
-            device.type, enabled=config.mixed_precision == "fp16"
-        )
-
-    def state_dict(self) -> dict[str, Any]:
-        """What a run that resumes later needs of this one."""
-        parts = {"optimizer": self.optimizer, "scheduler": self.scheduler}
-        parts["scaler"] = self.scaler
-        return {name: part.state_dict() for name, part in parts.items()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where the run was that `state_dict` described."""
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scheduler.load_state_dict(state["scheduler"])
-        self.scaler.load_state_dict(state["scaler"])
-
-    @property
-    def lr(self) -> float:
-        """The learning rate of the next step."""
-        return self.optimizer.param_groups[0]["lr"]
-
-    def backward(self, loss: Tensor, group: int) -> None:
-        """Add the gradient of one of `group` batches."""
-        self.scaler.scale(loss / group).backward()
-
-    def step(self) -> None:
-        """Clip the gradient, update the weights, move the schedule on."""
-        if self.config.max_grad_norm:
-            self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
-        if self.config.scheduler != "plateau":
-            self.scheduler.step()
-
-    def end_epoch(self, score: float) -> None:
-        """Tell a plateau scheduler how good (low) the epoch was."""
-        if self.config.scheduler == "plateau":
-            self.scheduler.step(score)
-
-
-def make_optimizer(
-    model: nn.Module, config: OptimiserOptions, fused: bool = False
-) -> torch.optim.Optimizer:
-    """The options' optimiser; weight decay reaches weight matrices only.
-
-    With `categorical_lr`, the parameters of the covariates are groups of their own.
-    Their learning rate follows the first group's at a constant ratio, whatever the
-    schedule (a lowest rate, for example, would otherwise hold for both).
-    """
-    trained = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
-    groups = _decay_groups([p for _, p in trained], config)
-    if getattr(config, "categorical_lr", None) is not None:
-        ratio = config.categorical_lr / config.lr
-        covariates = [p for n, p in trained if is_covariate(n)]
-        groups = _decay_groups([p for n, p in trained if not is_covariate(n)], config)
-        groups += [g | {"lr_ratio": ratio} for g in _decay_groups(covariates, config)]
-    if config.optimizer == "sgd":
-        optimizer = torch.optim.SGD(groups, lr=config.lr, momentum=0.9)
-    else:
-        kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[config.optimizer]
-        optimizer = kind(groups, lr=config.lr, fused=fused)
-    optimizer.register_step_pre_hook(_keep_ratios)
-    return optimizer
-
-
-def _decay_groups(
-    parameters: list[nn.Parameter], config: OptimiserOptions
-) -> list[dict[str, Any]]:
-    return [
-        {
-            "params": [p for p in parameters if p.dim() >= 2],
-            "weight_decay": config.weight_decay,
-        },
-        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
-    ]
-
-
-def _keep_ratios(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-    """Before each step: rates that are a multiple of the first group's."""
-    first, *others = optimizer.param_groups
-    for group in others:
-        if "lr_ratio" in group:
-            group["lr"] = first["lr"] * group["lr_ratio"]
-
-
-def make_scheduler(
-    optimizer: torch.optim.Optimizer, config: OptimiserOptions, steps: int
-) -> lr_scheduler.LRScheduler:
-    """The options' learning-rate schedule over `steps` optimiser steps.
-
-    All move on with each step, but `plateau`, which moves on with each epoch.
-    """
-    if config.scheduler == "plateau":
-        return lr_scheduler.ReduceLROnPlateau(
-            optimizer,
-            patience=config.scheduler_patience,
-            factor=config.scheduler_factor,
-            min_lr=config.scheduler_min_lr,
-        )
-    if config.scheduler == "onecycle":
-        return lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=steps + 1)
-    lowest = config.scheduler_eta_min
-    if config.scheduler == "cosine_restarts":
-        first = config.scheduler_t0 or max(1, steps // 4)
-        times = config.scheduler_t_mult
-        return lr_scheduler.CosineAnnealingWarmRestarts(optimizer, first, times, lowest)
-    warmup = config.warmup_steps or 0
-    if config.scheduler == "warmup_cosine" and config.warmup_steps is None:
-        warmup = steps // 10
-    if warmup and warmup >= steps:
-        raise InputError(
-            f"warmup_steps is {warmup:,}, but the whole run has only {steps:,} steps, "
-            "so that the learning rate would never reach lr: choose fewer (the "
-            "default is a tenth of the steps), or more epochs."
-        )
-    fall = lr_scheduler.CosineAnnealingLR(optimizer, steps - warmup, lowest)
-    if not warmup:
-        return fall
-    rise = lr_scheduler.LinearLR(optimizer, 1 / (warmup + 1), total_iters=warmup)
-    return lr_scheduler.SequentialLR(optimizer, [rise, fall], [warmup])
 
 
 def _train_epoch(

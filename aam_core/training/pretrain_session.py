@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from aam_core.config import LossOptions, PretrainConfig
-from aam_core.data.batches import Batch, BatchMaker, Masking, RowBatches, loader
+from aam_core.data.batches import Batch, BatchMaker, RowBatches, loader
 from aam_core.data.inputs import Inputs
+from aam_core.data.masking import Masking
 from aam_core.errors import InputError
 from aam_core.inference.encode import (
     AsvTable,

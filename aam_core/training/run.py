@@ -22,9 +22,11 @@ from aam_core.nn.encoder import Encoder
 from aam_core.nn.predictor import SequencePredictor
 from aam_core.reporting import Log, Report
 from aam_core.runtime.device import choose_device, tell_precision
+from aam_core.training.identity import identity_of
 from aam_core.training.loop import Fit, fit
-from aam_core.training.memory import MemoryProfile, fit_to_memory, summary
-from aam_core.training.resume import StateKeeper, identity_of
+from aam_core.training.memory import MemoryProfile, fit_to_memory
+from aam_core.training.memory_estimate import summary
+from aam_core.training.resume import StateKeeper
 from aam_core.training.session import Session
 
 

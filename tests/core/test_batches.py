@@ -5,15 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from aam_core.data.batches import (
-    SPAN,
-    BatchMaker,
-    Masking,
-    RowBatches,
-    chunks_of,
-    loader,
-    mask_nucleotides,
-)
+from aam_core.data.batches import BatchMaker, RowBatches, chunks_of, loader
+from aam_core.data.masking import SPAN, Masking, mask_nucleotides
 from aam_core.data.sequences import MASK, PAD, UNKNOWN
 
 CPU = torch.device("cpu")

@@ -22,7 +22,8 @@ from aam_core.config import (
     PretrainConfig,
     resolve_architecture,
 )
-from aam_core.data.batches import BatchMaker, Masking
+from aam_core.data.batches import BatchMaker
+from aam_core.data.masking import Masking
 from aam_core.data.phylogeny import Phylogeny
 from aam_core.data.study import prepare_study
 from aam_core.data.table import FeatureTable

@@ -9,13 +9,8 @@ from aam_core.config import METRICS, OptimiserOptions, PretrainConfig, TrainConf
 from aam_core.errors import InputError
 from aam_core.metrics import classification_metrics, regression_metrics
 from aam_core.training import loop
-from aam_core.training.loop import (
-    Objective,
-    Stepper,
-    fit,
-    make_optimizer,
-    make_scheduler,
-)
+from aam_core.training.loop import Objective, fit
+from aam_core.training.optimiser import Stepper, make_optimizer, make_scheduler
 from tests.one_weight import Numbers, weight
 
 CPU = torch.device("cpu")

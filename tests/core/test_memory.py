@@ -33,14 +33,9 @@ from aam_core.nn.encoder import Encoder
 from aam_core.nn.head import HeadShape
 from aam_core.nn.predictor import SequencePredictor
 from aam_core.nn.transformer import KEPT_AROUND
-from aam_core.training import memory
-from aam_core.training.memory import (
-    expected_bytes,
-    fit_to_memory,
-    largest_batch,
-    load_of,
-    parts_of,
-)
+from aam_core.training import memory, memory_estimate
+from aam_core.training.memory import fit_to_memory, largest_batch
+from aam_core.training.memory_estimate import expected_bytes, load_of, parts_of
 from aam_core.training.pretrain_session import PretrainSession
 from tests import generate
 from tests.reports import silent
@@ -318,7 +313,8 @@ class Gauge:
 
 
 def decide(inputs, size, monkeypatch, **options):
-    monkeypatch.setitem(memory.TRAINED, "adamw", memory.FLOAT)  # no moments
+    # no moments
+    monkeypatch.setitem(memory_estimate.TRAINED, "adamw", memory_estimate.FLOAT)
     session = session_of(inputs, **options)
     gauge, lines = Gauge(session, size), []
     before = torch.get_rng_state()

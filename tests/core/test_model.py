@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from aam_core.config import Architecture, InputOptions
-from aam_core.data.batches import BatchMaker, Masking
+from aam_core.data.batches import BatchMaker
+from aam_core.data.masking import Masking
 from aam_core.data.packing import Packing, places
 from aam_core.data.study import prepare_study
 from aam_core.nn.attention import attend_packed

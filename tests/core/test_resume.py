@@ -21,7 +21,8 @@ from aam_core.io import model_folder
 from aam_core.training import memory
 from aam_core.training.loop import Objective, fit
 from aam_core.training.pretrain_session import PretrainSession
-from aam_core.training.resume import StateKeeper, StopRequest, read_state
+from aam_core.training.resume import StateKeeper, read_state
+from aam_core.training.stop import StopRequest
 from aam_core.training.train_session import TrainSession
 from tests import generate
 from tests.commands import aam, inputs, started
