@@ -20,10 +20,17 @@ import traceback
 from collections.abc import Callable, Iterator
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from aam_core.config import RunConfig
 from aam_core.errors import InputError
 from aam_core.reporting import Report
+
+if TYPE_CHECKING:
+    import torch
+
+    from aam_core.distributed.strategy import Strategy
 
 PROCESSES = ("auto", "fsdp", "ddp")  #: strategies of several processes
 LAUNCHED = "WORLD_SIZE"  #: in the environment of a process that torchrun started
@@ -47,7 +54,7 @@ def on_all_devices(run: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     @functools.wraps(run)
-    def start(config: Any, output: Any, **inputs: Any) -> Any:
+    def start(config: RunConfig, output: Path, **inputs: Any) -> Any:
         if LAUNCHED in os.environ:
             return _as_worker(run, config, output, **inputs)
         number = processes_of(config)
@@ -58,7 +65,7 @@ def on_all_devices(run: Callable[..., Any]) -> Callable[..., Any]:
     return start
 
 
-def processes_of(config: Any) -> int:
+def processes_of(config: RunConfig) -> int:
     """How many processes have to be started; 0 if this one is enough.
 
     Raises
@@ -87,7 +94,7 @@ def processes_of(config: Any) -> int:
     return number
 
 
-def start_strategy(config: Any, device: Any) -> Any:
+def start_strategy(config: RunConfig, device: "torch.device") -> "Strategy":
     """The `Strategy` of this process, which meets the others here.
 
     Parameters
@@ -137,7 +144,7 @@ def start_strategy(config: Any, device: Any) -> Any:
     return Processes(config, _join(device))
 
 
-def _join(device: Any) -> Any:
+def _join(device: "torch.device") -> "torch.device":
     """Meet the other processes; the device of this one."""
     import torch
     import torch.distributed as dist
@@ -153,7 +160,9 @@ def _join(device: Any) -> Any:
     return device
 
 
-def _as_worker(run: Callable[..., Any], config: Any, output: Any, **inputs: Any) -> Any:
+def _as_worker(
+    run: Callable[..., Any], config: RunConfig, output: Path, **inputs: Any
+) -> Any:
     """Run as one of the processes of torchrun."""
     if config.devices and not _ours():
         raise InputError(
@@ -186,8 +195,8 @@ def _end_with_parent(parent: int) -> None:
 def launch(
     run: Callable[..., Any],
     number: int,
-    config: Any,
-    output: Any,
+    config: RunConfig,
+    output: Path,
     *,
     report: Report | None = None,
     **inputs: Any,
@@ -271,8 +280,8 @@ def _launch(outcome: dict[str, Any], number: int, args: tuple) -> None:
 
 def _work(
     run: Callable[..., Any],
-    config: Any,
-    output: Any,
+    config: RunConfig,
+    output: Path,
     inputs: dict,
     writers: list[Connection],
 ) -> Any:

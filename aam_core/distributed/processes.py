@@ -23,7 +23,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import (
     CPUOffloadPolicy,
     MixedPrecisionPolicy,
@@ -33,6 +33,7 @@ from torch.distributed.fsdp import (
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
+from aam_core.config import RunConfig
 from aam_core.data.batches import Batch, Chunk
 from aam_core.distributed.batch_split import (
     KEPT_APART,
@@ -43,7 +44,7 @@ from aam_core.distributed.batch_split import (
     sample_shard,
     shard_rows,
 )
-from aam_core.distributed.strategy import Strategy, placed, without_gradient
+from aam_core.distributed.strategy import Stop, Strategy, T, placed, without_gradient
 from aam_core.nn.transformer import Block
 from aam_core.runtime.device import PRECISIONS, is_sharded
 
@@ -99,7 +100,7 @@ class Processes(Strategy):
         Where this process computes.
     """
 
-    def __init__(self, config: Any, device: torch.device) -> None:
+    def __init__(self, config: RunConfig, device: torch.device) -> None:
         super().__init__(device)
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
         self.beside = int(os.environ.get("LOCAL_WORLD_SIZE", self.world))
@@ -152,7 +153,7 @@ class Processes(Strategy):
                 fully_shard(module, mp_policy=precision, **options)
         return fully_shard(root, reshard_after_forward=False, **options)
 
-    def _mesh(self) -> Any:
+    def _mesh(self) -> DeviceMesh:
         """All processes; several nodes divide the model within each node only."""
         kind, local = self.device.type, self.beside
         if local == self.world or self.world % local:
@@ -198,7 +199,7 @@ class Processes(Strategy):
         }
         return found | {"nucleotides": logits}
 
-    def inside(self, function: Callable[[], Any]) -> Any:
+    def inside(self, function: Callable[[], T]) -> T:
         """Call a function within a forward pass, where weights can be read."""
         if isinstance(self.root, DistributedDataParallel):
             return function()
@@ -243,7 +244,7 @@ class Processes(Strategy):
         dist.all_gather_object(values, value, group=self.control)
         return values
 
-    def stop(self, request: Any) -> Any:
+    def stop(self, request: Stop) -> Stop:
         """A request to stop that all processes see at the same place."""
         return SharedStop(request, self)
 
@@ -271,7 +272,7 @@ class SharedStop:
     Each look at `reason` takes all processes.
     """
 
-    def __init__(self, request: Any, strategy: Processes) -> None:
+    def __init__(self, request: Stop, strategy: Processes) -> None:
         self.request = request
         self.strategy = strategy
         self._reason: str | None = None

@@ -9,7 +9,7 @@ Model and losses know nothing of all this.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,20 @@ from aam_core.distributed.batch_split import (
 from aam_core.nn.activation_checkpoint import recomputed
 from aam_core.reporting import Report, silent
 from aam_core.runtime.device import is_sharded
+
+T = TypeVar("T")
+
+
+class Stop(Protocol):
+    """A request to end training early: a context manager."""
+
+    @property
+    def reason(self) -> str | None:
+        """Why training should end, or None."""
+
+    def __enter__(self) -> "Stop": ...
+
+    def __exit__(self, *exception: object) -> None: ...
 
 
 class Strategy:
@@ -68,7 +82,7 @@ class Strategy:
         """What the model returns for a batch of training."""
         return model(batch)
 
-    def inside(self, function: Callable[[], Any]) -> Any:
+    def inside(self, function: Callable[[], T]) -> T:
         """Call a function that uses the model other than by `forward`."""
         return function()
 
@@ -98,7 +112,7 @@ class Strategy:
         """The values of all processes."""
         return [value]
 
-    def stop(self, request: Any) -> Any:
+    def stop(self, request: Stop) -> Stop:
         """A request to stop that all processes see at the same place."""
         return request
 

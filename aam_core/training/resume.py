@@ -20,6 +20,7 @@ from aam_core.distributed.strategy import Strategy, gather_full, placed
 from aam_core.errors import InputError
 from aam_core.io.model_folder import SHARDS, STATE, STATE_SCHEMA, read_state
 from aam_core.training.identity import check_same
+from aam_core.training.optimiser import Stepper
 
 
 @dataclass
@@ -103,7 +104,7 @@ class StateKeeper:
         """Whether an interrupted run resumes."""
         return self._earlier is not None
 
-    def restore(self, model: nn.Module, stepper: Any) -> Progress:
+    def restore(self, model: nn.Module, stepper: Stepper) -> Progress:
         """Set model, optimiser, schedule and random numbers to the earlier state."""
         state, self._earlier = self._earlier, None
         if state is None:
@@ -122,7 +123,7 @@ class StateKeeper:
         _set_random_of(self.strategy, state)
         return Progress(**state["progress"])
 
-    def write(self, model: nn.Module, stepper: Any, progress: Progress) -> None:
+    def write(self, model: nn.Module, stepper: Stepper, progress: Progress) -> None:
         """Replace the state in the folder; a crash leaves the one before."""
         if self.folder is None:
             return
