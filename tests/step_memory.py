@@ -1,11 +1,4 @@
-"""A process of its own: the memory that training steps take, in bytes.
-
-The argument holds the options of a `PretrainConfig` as JSON. Prints by how much two
-training steps raise the peak memory of the process, and what `expected_bytes` says.
-"""
-
-import json
-import sys
+"""The memory that training steps take, in bytes, in a process of their own."""
 
 import numpy as np
 import torch
@@ -50,9 +43,9 @@ def take_steps(config: PretrainConfig, steps: int) -> tuple[int, int]:
     return peak_resident() - before, expected_bytes(model, load, config)
 
 
-if __name__ == "__main__":
-    options = {"max_bp": 60, "rarefy_depth": 0, "device": "cpu"}
+def measured(options: dict) -> tuple[int, int]:
+    """By how much two steps raise the peak memory, and what `expected_bytes` says."""
+    usual = {"max_bp": 60, "rarefy_depth": 0, "device": "cpu"}
     # the first steps of a process also load libraries
-    take_steps(PretrainConfig(preset="tiny", batch_size=2, **options), 1)
-    options |= json.loads(sys.argv[1])
-    print(json.dumps(take_steps(PretrainConfig(**options), 2)))
+    take_steps(PretrainConfig(preset="tiny", batch_size=2, **usual), 1)
+    return take_steps(PretrainConfig(**usual | options), 2)

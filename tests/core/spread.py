@@ -4,8 +4,6 @@ import contextlib
 import dataclasses
 import os
 import signal
-import threading
-import time
 import unittest.mock
 from pathlib import Path
 
@@ -18,10 +16,8 @@ from aam_core.config import PretrainConfig, TrainConfig, resolve_architecture
 from aam_core.data.inputs import Sources, prepare_inputs
 from aam_core.data.labels import fit_labels
 from aam_core.data.targets import read_target
-from aam_core.distributed.launch import on_all_devices, rank
 from aam_core.distributed.processes import Processes
 from aam_core.distributed.strategy import Strategy, gather_full
-from aam_core.errors import InputError
 from aam_core.nn import fusion
 from aam_core.nn.encoder import Encoder, NucleotideEncoder
 from aam_core.nn.predictor import SequencePredictor
@@ -30,6 +26,7 @@ from aam_core.training.pretrain_session import PretrainSession
 from aam_core.training.resume import StateKeeper
 from aam_core.training.train_session import TrainSession, head_shape
 from tests import generate
+from tests.forked import METHOD
 from tests.reports import silent
 
 CPU = torch.device("cpu")
@@ -219,27 +216,6 @@ def work(place, number, folder, jobs, nodes=1):
 
 def in_processes(number, folder, jobs, nodes=1):
     """What `jobs` return in that many processes."""
-    torch.multiprocessing.spawn(work, (number, str(folder), jobs, nodes), number)
+    args = (number, str(folder), jobs, nodes)
+    torch.multiprocessing.start_processes(work, args, number, start_method=METHOD)
     return torch.load(Path(folder) / "found.pt", weights_only=True)
-
-
-@on_all_devices
-def doomed(config, output, report, victim):
-    """A process of `launch` that is killed, or finds an error; the others wait."""
-    if output == "deaf":  # as one that computes, and does not come to hear it
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-    report(f"{rank()} {os.getpid()}")
-    if victim is not None:  # both are there before one ends
-        dist.init_process_group("gloo")
-        dist.barrier()
-    if rank() == victim and output == "killed":
-        os.kill(os.getpid(), signal.SIGKILL)
-    if rank() == victim and output == "refused":
-        raise InputError("this cannot be")
-    if rank() == victim and output == "broken":
-        raise KeyError("of a mistake")
-    if rank() == victim and output == "speaking":
-        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGKILL)).start()
-        while True:
-            report("0" * 10**6)
-    time.sleep(600)

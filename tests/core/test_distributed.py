@@ -33,10 +33,10 @@ from aam_core.nn import fusion
 from tests import generate
 from tests.commands import inputs, started
 from tests.core import spread
+from tests.core.doomed import doomed
 from tests.core.spread import (
     CPU,
     config_of,
-    doomed,
     fitted,
     in_processes,
     interrupted,
@@ -329,7 +329,7 @@ KILLED = """
 import sys
 from aam_core.config import PretrainConfig
 from aam_core.distributed.launch import launch
-from tests.core.spread import doomed
+from tests.core.doomed import doomed
 
 def tell(line):
     print(line, flush=True)

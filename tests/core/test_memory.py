@@ -1,10 +1,6 @@
 """Memory: what is expected, what is measured, and what follows from it."""
 
 import dataclasses
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -38,9 +34,10 @@ from aam_core.training.memory import fit_to_memory, largest_batch
 from aam_core.training.memory_estimate import expected_bytes, load_of, parts_of
 from aam_core.training.pretrain_session import PretrainSession
 from tests import generate
+from tests.forked import in_new_process
 from tests.reports import silent
+from tests.step_memory import measured
 
-ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
 SMALL = generate.SIZES | {
     "attention_layers": 2,
@@ -147,16 +144,9 @@ def test_the_load_is_that_of_the_largest_samples(inputs):
     ids=["tiny", "small", "checkpointing"],
 )
 def test_expected_memory_is_what_a_step_takes(options):
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.step_memory", json.dumps(options)],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        check=True,
-        capture_output=True,
-    )
-    measured, expected = json.loads(done.stdout)
+    used, expected = in_new_process(measured, options)
     # generous: what the allocator keeps differs between machines
-    assert 0.45 < expected / measured < 2.2
+    assert 0.45 < expected / used < 2.2
 
 
 def test_the_summary_is_told_before_training(smaller, tmp_path):

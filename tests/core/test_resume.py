@@ -50,23 +50,21 @@ class Killed(Exception):
     pass
 
 
-@pytest.fixture
-def killed_in(monkeypatch):
-    """Makes the validation of an epoch of the next run fail."""
+@contextlib.contextmanager
+def killed_in(session, epoch):
+    """Let the validation of an epoch of the run inside fail."""
+    calls = []
+    real = session.validate
 
-    def kill(session, epoch):
-        calls = []
-        real = session.validate
+    def validate(self):
+        calls.append(1)
+        if len(calls) == epoch:
+            raise Killed
+        return real(self)
 
-        def validate(self):
-            calls.append(1)
-            if len(calls) == epoch:
-                raise Killed
-            return real(self)
-
-        monkeypatch.setattr(session, "validate", validate)
-
-    return kill
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session, "validate", validate)
+        yield
 
 
 def start(made, config, output, **options):
@@ -80,19 +78,27 @@ def start(made, config, output, **options):
     run(config, output, **given)
 
 
-@pytest.fixture
-def interrupt(killed_in, monkeypatch):
-    """Kills a run in the validation of epoch 3; its state is in folder/last."""
+def interrupt(made, config, folder, **options):
+    """Kill a run in the validation of epoch 3; its state is in folder/last."""
+    session = TrainSession if isinstance(config, TrainConfig) else PretrainSession
+    with killed_in(session, 3), pytest.raises(Killed):
+        start(made, config, folder / "model", state=folder / "last", **options)
 
-    def run(made, config, folder, **options):
-        killed_in(
-            TrainSession if isinstance(config, TrainConfig) else PretrainSession, 3
-        )
-        with pytest.raises(Killed):
-            start(made, config, folder / "model", state=folder / "last", **options)
-        monkeypatch.undo()
 
-    return run
+@pytest.fixture(scope="module")
+def interrupted(smaller, tmp_path_factory):
+    """The state of a pre-training that was killed; no test changes it."""
+    folder = tmp_path_factory.mktemp("interrupted")
+    interrupt(smaller, PretrainConfig(**SMALL), folder)
+    return folder / "last"
+
+
+@pytest.fixture(scope="module")
+def whole(smaller, tmp_path_factory):
+    """What that pre-training gives when nothing interrupts it."""
+    folder = tmp_path_factory.mktemp("whole") / "model"
+    start(smaller, PretrainConfig(**SMALL), folder)
+    return folder
 
 
 def same_model(first, second):
@@ -100,7 +106,7 @@ def same_model(first, second):
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
 
 
-def check(made, config, tmp_path, interrupt, **options):
+def check(made, config, tmp_path, **options):
     interrupt(made, config, tmp_path, **options)
     state = tmp_path / "last"
     torch.manual_seed(99)  # another process has drawn other numbers
@@ -114,18 +120,16 @@ def check(made, config, tmp_path, interrupt, **options):
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
-def test_pretraining_with_each_scheduler(smaller, tmp_path, interrupt, scheduler):
+def test_pretraining_with_each_scheduler(smaller, tmp_path, scheduler):
     options = SMALL | {"scheduler": scheduler, **SCHEDULERS[scheduler]}
-    history = check(smaller, PretrainConfig(**options), tmp_path, interrupt)
+    history = check(smaller, PretrainConfig(**options), tmp_path)
     assert len(history) == 4
     if scheduler != "plateau":
         assert history["lr"].nunique() > 1
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-def test_training_with_covariates_and_accumulation(
-    smaller, tmp_path, interrupt, optimizer
-):
+def test_training_with_covariates_and_accumulation(smaller, tmp_path, optimizer):
     """Three batches an epoch in groups of two; random ASVs; random covariates."""
     config = TrainConfig(
         **SMALL,
@@ -137,15 +141,15 @@ def test_training_with_covariates_and_accumulation(
         asv_sampling="random",
         token_limit=8,
     )
-    check(smaller, config, tmp_path, interrupt)
+    check(smaller, config, tmp_path)
 
 
-def test_training_of_a_frozen_encoder(smaller, tmp_path, interrupt):
+def test_training_of_a_frozen_encoder(smaller, tmp_path):
     start(smaller, PretrainConfig(**SMALL | {"epochs": 1}), tmp_path / "encoder")
     options = SMALL | {"metadata_column": ("kind",), "task": "classification"}
     config = TrainConfig(**options, freeze_base=True)
     encoder = tmp_path / "encoder"
-    check(smaller, config, tmp_path, interrupt, encoder=encoder)
+    check(smaller, config, tmp_path, encoder=encoder)
 
 
 class Scripted:
@@ -237,37 +241,45 @@ def test_a_crash_while_writing_leaves_the_earlier_state(tmp_path, monkeypatch):
     same_fit(result, Scripted(scores).fit(config))
 
 
+#: Chunks that are computed again draw other numbers for dropout.
+DRAWN = PretrainConfig(**SMALL | {"asv_chunk_size": 8, "dropout": 0.3})
+
+
+@pytest.fixture(scope="module")
+def by_memory(smaller, tmp_path_factory):
+    """Runs to which little or much memory is available from start to end."""
+    folders = {}
+    for free in (1, 2**50):
+        folders[free] = tmp_path_factory.mktemp("by_memory") / "model"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(memory, "available", lambda free=free: free)
+            start(smaller, DRAWN, folders[free])
+    return folders
+
+
 @pytest.mark.parametrize(("first", "then"), [(2**50, 1), (1, 2**50)])
 def test_a_decision_about_memory_holds_until_the_end(
-    smaller, tmp_path, interrupt, monkeypatch, first, then
+    smaller, by_memory, tmp_path, monkeypatch, first, then
 ):
-    """Chunks that are computed again draw other numbers for dropout."""
-    config = PretrainConfig(**SMALL | {"asv_chunk_size": 4, "dropout": 0.3})
-    histories = []
-    for free in (then, first):
-        monkeypatch.setattr(memory, "available", lambda free=free: free)
-        start(smaller, config, tmp_path / str(free))
-        histories.append(model_folder.read_history(tmp_path / str(free)))
+    histories = [model_folder.read_history(by_memory[free]) for free in (then, first)]
     assert not histories[0].equals(histories[1])
-    interrupt(smaller, config, tmp_path)  # which ends the patch, too
+    monkeypatch.setattr(memory, "available", lambda: first)
+    interrupt(smaller, DRAWN, tmp_path)
     monkeypatch.setattr(memory, "available", lambda: then)
-    start(smaller, config, tmp_path / "model", resume_from=tmp_path / "last")
-    same_model(tmp_path / "model", tmp_path / str(first))
+    start(smaller, DRAWN, tmp_path / "model", resume_from=tmp_path / "last")
+    same_model(tmp_path / "model", by_memory[first])
 
 
-def test_a_run_goes_on_in_another_folder(smaller, tmp_path, interrupt):
-    config = PretrainConfig(**SMALL)
-    interrupt(smaller, config, tmp_path)
-    before = (tmp_path / "last" / model_folder.STATE).read_bytes()
-    new = {"state": tmp_path / "new", "resume_from": tmp_path / "last"}
-    start(smaller, config, tmp_path / "there", **new)
-    start(smaller, config, tmp_path / "straight")
-    same_model(tmp_path / "there", tmp_path / "straight")
-    assert (tmp_path / "last" / model_folder.STATE).read_bytes() == before
+def test_a_run_goes_on_in_another_folder(smaller, interrupted, whole, tmp_path):
+    before = (interrupted / model_folder.STATE).read_bytes()
+    new = {"state": tmp_path / "new", "resume_from": interrupted}
+    start(smaller, PretrainConfig(**SMALL), tmp_path / "there", **new)
+    same_model(tmp_path / "there", whole)
+    assert (interrupted / model_folder.STATE).read_bytes() == before
 
 
 @pytest.mark.behaviour("max_hours")
-def test_max_hours_ends_with_the_best_model_so_far(smaller, tmp_path):
+def test_max_hours_ends_with_the_best_model_so_far(smaller, whole, tmp_path):
     lines = []
     state, model = tmp_path / "last", tmp_path / "model"
     short = PretrainConfig(**SMALL, max_hours=1e-9)
@@ -277,8 +289,7 @@ def test_max_hours_ends_with_the_best_model_so_far(smaller, tmp_path):
     assert any("max_hours 1e-09 is over" in line for line in lines)
     config = PretrainConfig(**SMALL)
     start(smaller, config, model, state=state, resume_from=state)
-    start(smaller, config, tmp_path / "straight")
-    same_model(model, tmp_path / "straight")
+    same_model(model, whole)
     assert model_folder.read_config(model)["completed"] is True
 
 
@@ -324,17 +335,15 @@ def test_stop_request_knows_its_time():
         ({"seed": 1}, "seed is 1"),
     ],
 )
-def test_other_options_are_refused(smaller, tmp_path, interrupt, change, message):
-    interrupt(smaller, PretrainConfig(**SMALL), tmp_path)
+def test_other_options_are_refused(smaller, interrupted, tmp_path, change, message):
     config = PretrainConfig(**SMALL | change)
     with pytest.raises(InputError, match=message):
-        start(smaller, config, tmp_path / "model", resume_from=tmp_path / "last")
+        start(smaller, config, tmp_path / "model", resume_from=interrupted)
 
 
-def test_other_data_are_refused(smaller, tmp_path, interrupt):
+def test_other_data_are_refused(smaller, interrupted, tmp_path):
     config = PretrainConfig(**SMALL)
-    interrupt(smaller, config, tmp_path)
-    again = {"resume_from": tmp_path / "last"}
+    again = {"resume_from": interrupted}
     fewer = smaller.table.take_samples(np.arange(20))
     with pytest.raises(InputError, match=r"training samples are not.*'s"):
         start(smaller, config, tmp_path / "m", **again, table=fewer)
@@ -353,7 +362,7 @@ def test_other_data_are_refused(smaller, tmp_path, interrupt):
         start(smaller, target, tmp_path / "m", **again)
 
 
-def test_other_targets_are_refused(smaller, tmp_path, interrupt):
+def test_other_targets_are_refused(smaller, tmp_path):
     config = TrainConfig(**SMALL, metadata_column=("value",))
     interrupt(smaller, config, tmp_path)
     other = generate.study()
@@ -469,20 +478,14 @@ def test_a_complete_run_cannot_go_on(files, straight):
     assert (straight / "history.tsv").exists()
 
 
-def test_overwrite_keeps_both_runs_when_it_is_interrupted(
-    files,
-    tmp_path,
-    monkeypatch,
-    killed_in,
-):
-    given = [*inputs(files, "table", "sequences", "tree"), *LINE]
+def test_overwrite_keeps_both_runs_when_it_is_interrupted(files, tmp_path):
+    given = [*inputs(files, "table", "sequences", "tree"), *LINE, "--epochs", 3]
     given += ["--output-dir", tmp_path / "run"]
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "aam.log").write_text("earlier")
-    killed_in(PretrainSession, 2)
-    done = aam("pretrain", *given, "--overwrite")
+    with killed_in(PretrainSession, 2):
+        done = aam("pretrain", *given, "--overwrite")
     assert isinstance(done.exception, Killed)
-    monkeypatch.undo()
     assert "run.earlier" in done.output
     assert (tmp_path / "run.earlier" / "aam.log").read_text() == "earlier"
     done = aam("pretrain", *given, "--overwrite")

@@ -60,12 +60,17 @@ def test_help_shows_ranges_defaults_and_an_example(qiime):
     assert "qiime aam train \\ --i-table table.qza" in shown
 
 
-def test_pretrain_goes_on_and_gives_train_an_encoder(qiime, inputs):
+def test_pretrain_goes_on_and_gives_train_an_encoder(qiime, inputs, encoder):
+    """From an encoder; test_resume.py starts without one."""
+    encoder.save(str(qiime.folder / "encoder.qza"))
     shared = "--i-table table.qza"
-    first = f"aam pretrain {shared} --i-phylogeny tree.qza"
-    succeeds(qiime(f"{first} --o-encoder encoder.qza {OPTIONS}"))
-    more = "--i-pretrained-encoder encoder.qza --o-encoder more.qza"
-    succeeds(qiime(f"{first} {more} --p-epochs 1 --p-rarefy-depth 50"))
+    succeeds(
+        qiime(
+            f"aam pretrain {shared} --i-phylogeny tree.qza "
+            "--i-pretrained-encoder encoder.qza --o-encoder more.qza "
+            "--p-epochs 1 --p-rarefy-depth 50"
+        )
+    )
     succeeds(
         qiime(
             f"aam train {shared} --i-encoder more.qza --p-freeze-base "

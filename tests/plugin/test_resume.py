@@ -9,6 +9,7 @@ import sys
 import time
 import uuid
 import zipfile
+from types import SimpleNamespace
 
 import biom
 import pandas as pd
@@ -19,6 +20,7 @@ import torch
 from click.testing import CliRunner
 from qiime2.plugin import ValidationError
 from qiime2.plugins import aam
+from torch.distributed.launcher.api import LaunchConfig
 
 from aam_core.cli.main import main
 from aam_core.io.model_folder import CONFIG, HISTORY, STATE, WEIGHTS
@@ -27,6 +29,7 @@ from aam_core.training.resume import read_state
 from aam_core.training.train_session import TrainSession
 from q2_aam._formats import AAMEncoderDirectoryFormat
 from tests.commands import started
+from tests.forked import METHOD
 
 from .conftest import QIIME, TINY, import_
 
@@ -64,6 +67,15 @@ def sigterm_in_epoch(number, session):
 
     patch.setattr(session, "validate", validate)
     return patch
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_said_at_the_end():
+    """What `qiime` says when it ends, would follow the last line of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        at_exit = SimpleNamespace(register=lambda *call, **options: None)
+        patch.setattr("q2_aam._inputs.atexit", at_exit)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -311,8 +323,18 @@ def with_state(artifact, state, more=None):
     return qiime2.Artifact.load(str(changed))
 
 
+@pytest.fixture
+def forked_launches(monkeypatch):
+    """What this process launches is forked; as a user's, it would import torch."""
+
+    def config(**options):
+        return LaunchConfig(**options | {"start_method": METHOD})
+
+    monkeypatch.setattr("torch.distributed.launcher.api.LaunchConfig", config)
+
+
 @pytest.mark.parametrize("strategy", STRATEGIES.values(), ids=STRATEGIES)
-def test_sigterm_to_qiime(table, tree, tmp_path, strategy):
+def test_sigterm_to_qiime(table, tree, tmp_path, forked_launches, strategy):
     """The command ends well, with an artifact, and says so without --verbose."""
     pytest.importorskip("q2cli")
     table.save(str(tmp_path / "table.qza"))
