@@ -8,7 +8,9 @@ import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 
 METHOD = "forkserver"
-multiprocessing.set_forkserver_preload(["tests.core.spread", "tests.step_memory"])
+multiprocessing.set_forkserver_preload(
+    ["tests.core.distributed.spread", "tests.step_memory"]
+)
 
 
 def in_new_process(function, *args):

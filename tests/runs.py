@@ -9,8 +9,9 @@ from aam_core.commands.train import train
 from aam_core.config import ForestConfig, PredictConfig, PretrainConfig, TrainConfig
 from aam_core.data.table import FeatureTable
 from aam_core.io import model_folder
+from aam_core.reporting import silent
 from tests import generate
-from tests.reports import QUIET, silent
+from tests.reports import QUIET
 
 SMALL = generate.SIZES | {
     "rarefy_depth": 300,

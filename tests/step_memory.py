@@ -8,12 +8,12 @@ from aam_core.data.inputs import Inputs
 from aam_core.data.study import prepare_study
 from aam_core.data.unifrac import BatchUniFrac
 from aam_core.nn.encoder import Encoder
+from aam_core.reporting import silent
 from aam_core.runtime.process_memory import peak_resident
 from aam_core.training.memory_estimate import expected_bytes, load_of
 from aam_core.training.optimiser import make_optimizer
 from aam_core.training.pretrain_session import PretrainSession
 from tests import generate
-from tests.reports import silent
 
 CPU = torch.device("cpu")
 

@@ -13,8 +13,8 @@ from qiime2.plugins import aam
 from aam_core.commands.train import train as engine_train
 from aam_core.config import TrainConfig
 from aam_core.data.table import FeatureTable
+from aam_core.reporting import silent
 from q2_aam._baseline import as_trained
-from tests.reports import silent
 
 from .conftest import SAMPLES, TINY, import_, rooted_tree
 

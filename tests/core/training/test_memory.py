@@ -29,13 +29,13 @@ from aam_core.nn.encoder import Encoder
 from aam_core.nn.head import HeadShape
 from aam_core.nn.predictor import SequencePredictor
 from aam_core.nn.transformer import KEPT_AROUND
+from aam_core.reporting import silent
 from aam_core.training import memory, memory_estimate
 from aam_core.training.memory import fit_to_memory, largest_batch
 from aam_core.training.memory_estimate import expected_bytes, load_of, parts_of
 from aam_core.training.pretrain_session import PretrainSession
 from tests import generate
 from tests.forked import in_new_process
-from tests.reports import silent
 from tests.step_memory import measured
 
 CPU = torch.device("cpu")

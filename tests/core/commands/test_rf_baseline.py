@@ -8,7 +8,7 @@ from aam_core.commands.rf_baseline import rf_baseline
 from aam_core.config import ForestConfig
 from aam_core.data.table import FeatureTable
 from aam_core.errors import InputError
-from tests.reports import silent
+from aam_core.reporting import silent
 
 SAMPLES, FEATURES = 40, 12
 

@@ -25,7 +25,7 @@ from aam_core.errors import InputError
 from aam_core.io import model_folder
 from aam_core.io.load import load_encoder, load_model
 from aam_core.training.resume import StateKeeper
-from tests.core.test_earlier_versions import WRITTEN, unpacked
+from tests.earlier import SCHEMA_1, unpacked
 
 PACKAGES = [
     folder
@@ -104,11 +104,11 @@ def test_no_reader_unpickles(tmp_path, nothing_unpickles):
     (tmp_path / "json.biom").write_text(table.to_json("a test"))
     for name in ("table.biom", "json.biom"):
         FeatureTable.read(tmp_path / name)
-    FeatureTable.read(WRITTEN / "table.tsv")
-    read_fasta(WRITTEN / "seqs.fasta")
-    read_metadata(WRITTEN / "metadata.tsv")
-    Phylogeny.read(WRITTEN / "tree.nwk")
-    read_list(WRITTEN / "seqs.fasta")
+    FeatureTable.read(SCHEMA_1 / "table.tsv")
+    read_fasta(SCHEMA_1 / "seqs.fasta")
+    read_metadata(SCHEMA_1 / "metadata.tsv")
+    Phylogeny.read(SCHEMA_1 / "tree.nwk")
+    read_list(SCHEMA_1 / "seqs.fasta")
     np.save(tmp_path / "matrix.npy", square)
     (tmp_path / "matrix.ids.txt").write_text("s0\ns1\ns2\n")
     text = "\ts0\ts1\ts2\n" + "".join(

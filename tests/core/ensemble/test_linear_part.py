@@ -22,8 +22,8 @@ from aam_core.io import model_folder
 from aam_core.nn import linear_part
 from aam_core.nn.head import HeadShape
 from aam_core.nn.linear_part import LinearPart
+from aam_core.reporting import silent
 from tests import generate
-from tests.reports import silent
 
 CPU = torch.device("cpu")
 

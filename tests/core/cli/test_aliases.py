@@ -4,7 +4,7 @@ import pytest
 
 from aam_core.cli.aliases import strategy_of, translated
 from aam_core.errors import InputError
-from tests.reports import silent
+from aam_core.reporting import silent
 
 NOTHING = dict.fromkeys(
     ("normalize_targets", "log_transform_targets", "normalize_targets_by", "out_dim")

@@ -18,6 +18,7 @@ from aam_core.commands.train import train
 from aam_core.config import PretrainConfig, TrainConfig
 from aam_core.errors import InputError
 from aam_core.io import model_folder
+from aam_core.reporting import silent
 from aam_core.training import memory
 from aam_core.training.loop import Objective, fit
 from aam_core.training.pretrain_session import PretrainSession
@@ -27,7 +28,6 @@ from aam_core.training.train_session import TrainSession
 from tests import generate
 from tests.commands import aam, inputs, started
 from tests.one_weight import Numbers, weight
-from tests.reports import silent
 
 CPU = torch.device("cpu")
 SMALL = generate.SIZES | {

@@ -15,10 +15,10 @@ from aam_core.nn import attention, compilation
 from aam_core.nn.attention import ANY, BACKENDS, attend, set_attention
 from aam_core.nn.compilation import compile_layers
 from aam_core.nn.transformer import Attention, Transformer
+from aam_core.reporting import silent
 from aam_core.runtime import device
 from aam_core.runtime.device import choose_device, tell_precision
 from tests import generate
-from tests.reports import silent
 
 CPU = torch.device("cpu")
 

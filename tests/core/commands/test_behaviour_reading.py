@@ -17,7 +17,7 @@ from aam_core.data.sequences import MASK
 from aam_core.data.table import FeatureTable
 from aam_core.io import model_folder
 from aam_core.nn.encoder import Encoder
-from tests.reports import silent
+from aam_core.reporting import silent
 from tests.runs import forest, go
 
 trained = pytest.mark.parametrize("command", ["pretrain", "train"])

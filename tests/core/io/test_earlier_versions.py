@@ -1,13 +1,4 @@
-"""What earlier versions wrote is read, and predicts as it did.
-
-`tests/data/schema-1` was written by version 0.1.0 of 25 November 2026: an encoder, a
-regression (quantiles, covariates, hidden layers, a linear part) on it, a
-classification, a run of pre-training that was stopped after two of six epochs, and
-what both models predicted.
-"""
-
-import zipfile
-from pathlib import Path
+"""What earlier versions wrote is read, and predicts as it did."""
 
 import numpy as np
 import pandas as pd
@@ -22,31 +13,24 @@ from aam_core.data.sequences import read_fasta
 from aam_core.data.table import FeatureTable
 from aam_core.io import model_folder
 from aam_core.io.load import load_encoder
-
-WRITTEN = Path(__file__).parents[1] / "data" / "schema-1"
+from tests.earlier import SCHEMA_1, unpacked
 
 
 @pytest.fixture(scope="module")
 def reads():
     return {
-        "table": FeatureTable.read(WRITTEN / "table.tsv"),
-        "sequences": read_fasta(WRITTEN / "seqs.fasta"),
+        "table": FeatureTable.read(SCHEMA_1 / "table.tsv"),
+        "sequences": read_fasta(SCHEMA_1 / "seqs.fasta"),
     }
-
-
-def unpacked(name, path):
-    with zipfile.ZipFile(WRITTEN / f"{name}.zip") as archive:
-        archive.extractall(path)
-    return path
 
 
 @pytest.mark.parametrize("task", ["regression", "classification"])
 def test_an_earlier_model_predicts_what_it_predicted(task, reads, tmp_path):
     model = unpacked(task, tmp_path)
     model_folder.check_layout(model)
-    metadata = read_metadata(WRITTEN / "metadata.tsv")
+    metadata = read_metadata(SCHEMA_1 / "metadata.tsv")
     found = predict(PredictConfig(device="cpu"), model, **reads, metadata=metadata)
-    before = pd.read_csv(WRITTEN / f"{task}.tsv", sep="\t", index_col="id")
+    before = pd.read_csv(SCHEMA_1 / f"{task}.tsv", sep="\t", index_col="id")
     named = found.predictions.add_suffix("_prediction")
     now = found.details.join(named)[before.columns]
     assert list(now.index) == list(before.index)
@@ -72,7 +56,7 @@ def test_an_earlier_run_resumes(reads, tmp_path):
         PretrainConfig(**options),
         tmp_path / "resumed",
         **reads,
-        phylogeny=Phylogeny.read(WRITTEN / "tree.nwk"),
+        phylogeny=Phylogeny.read(SCHEMA_1 / "tree.nwk"),
         resume_from=stopped,
     )
     found = model_folder.read_config(tmp_path / "resumed")

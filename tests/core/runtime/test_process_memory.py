@@ -11,7 +11,7 @@ import pytest
 
 from aam_core.runtime import process_memory
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 FREED = """
 import numpy as np

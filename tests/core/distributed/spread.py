@@ -21,13 +21,13 @@ from aam_core.distributed.strategy import Strategy, gather_full
 from aam_core.nn import fusion
 from aam_core.nn.encoder import Encoder, NucleotideEncoder
 from aam_core.nn.predictor import SequencePredictor
+from aam_core.reporting import silent
 from aam_core.training.loop import fit
 from aam_core.training.pretrain_session import PretrainSession
 from aam_core.training.resume import StateKeeper
 from aam_core.training.train_session import TrainSession, head_shape
 from tests import generate
 from tests.forked import METHOD
-from tests.reports import silent
 
 CPU = torch.device("cpu")
 SMALL = generate.SIZES | {

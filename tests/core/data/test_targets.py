@@ -8,7 +8,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from aam_core.data.targets import Classes, TargetScaler, read_target
 from aam_core.errors import InputError
-from tests.reports import silent
+from aam_core.reporting import silent
 
 TRANSFORMS = ("none", "minmax", "zscore", "log-minmax", "log-zscore")
 

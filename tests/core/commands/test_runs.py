@@ -18,8 +18,9 @@ from aam_core.errors import InputError
 from aam_core.io import model_folder
 from aam_core.io.load import load_encoder, load_model
 from aam_core.nn.encoder import Encoder
+from aam_core.reporting import silent
 from tests import generate
-from tests.reports import QUIET, silent
+from tests.reports import QUIET
 from tests.runs import config_of, shared, turned
 
 SMALL = generate.SIZES | {
@@ -215,7 +216,7 @@ def test_sequences_as_ids_and_hashed_ids_are_the_same(made, tmp_path):
 def test_validation_samples_leave_no_trace_in_the_model(made, tmp_path):
     """Other targets and categories of validation samples change no weight.
 
-    They do choose the weight of a linear model; see test_linear.py.
+    They do choose the weight of a linear model; see test_linear_part.py.
     """
     options = {"best_metric": "val_loss", "epochs": 1, "linear_part": False}
     config = config_of(categorical_columns=("site",), **options)

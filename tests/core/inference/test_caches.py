@@ -27,11 +27,11 @@ from aam_core.inference.encode import chunk_size, collect, encode_table
 from aam_core.inference.frozen_encoder import FrozenBase
 from aam_core.io import model_folder
 from aam_core.nn.encoder import Encoder, NucleotideEncoder
+from aam_core.reporting import silent
 from aam_core.runtime import spill
 from aam_core.runtime.spill import SpillBuffer, free_memory
 from aam_core.training.train_session import TrainSession
 from tests import generate
-from tests.reports import silent
 
 CPU = torch.device("cpu")
 SMALL = generate.SIZES | {

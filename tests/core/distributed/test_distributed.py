@@ -30,11 +30,12 @@ from aam_core.distributed.strategy import DataParallel, Strategy
 from aam_core.errors import InputError
 from aam_core.io import model_folder
 from aam_core.nn import fusion
+from aam_core.reporting import silent
 from tests import generate
 from tests.commands import inputs, started
-from tests.core import spread
-from tests.core.doomed import doomed
-from tests.core.spread import (
+from tests.core.distributed import spread
+from tests.core.distributed.doomed import doomed
+from tests.core.distributed.spread import (
     CPU,
     config_of,
     fitted,
@@ -47,7 +48,6 @@ from tests.core.spread import (
     steps,
     stopped,
 )
-from tests.reports import silent
 
 BOTH = ("ddp", "fsdp")
 #: Runs that are interrupted: the state as one file, or in parts.
@@ -329,7 +329,7 @@ KILLED = """
 import sys
 from aam_core.config import PretrainConfig
 from aam_core.distributed.launch import launch
-from tests.core.doomed import doomed
+from tests.core.distributed.doomed import doomed
 
 def tell(line):
     print(line, flush=True)
