@@ -19,10 +19,11 @@ from aam_core.cli.aliases import (
 )
 from aam_core.cli.guide import COVARIATES
 from aam_core.cli.options import Flag, Topical, configured, make_config
-from aam_core.cli.run_folder import BEST, LAST, messages, run_folder, state_folder
+from aam_core.cli.run_folder import messages, run_folder, state_folder
 from aam_core.config import CategoricalOptions, ColumnOptions
 from aam_core.distributed.launch import rank
 from aam_core.errors import InputError
+from aam_core.io.run_layout import BEST, LAST, model_in
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -138,7 +139,7 @@ def pretrain(
                 folder / BEST,
                 **read_inputs(table, sequences, given["tree"], given["unifrac_matrix"]),
                 metadata=read_metadata(metadata),
-                encoder=encoder_folder(given["pretrained_encoder"]),
+                encoder=model_in(given["pretrained_encoder"]),
                 tensorboard=folder / "tensorboard",
                 state=folder / LAST,
                 resume_from=earlier,
@@ -180,7 +181,7 @@ def train(table: Path, sequences: Path | None, metadata: Path, **given: Any) -> 
                 folder / BEST,
                 **read_inputs(table, sequences, given["tree"], given["unifrac_matrix"]),
                 metadata=read_metadata(metadata),
-                encoder=encoder_folder(given["pretrained_encoder"]),
+                encoder=model_in(given["pretrained_encoder"]),
                 tensorboard=folder / "tensorboard",
                 state=folder / LAST,
                 resume_from=earlier,
@@ -224,7 +225,7 @@ def predict(
         with messages():
             found = run(
                 config,
-                encoder_folder(model),
+                model_in(model),
                 **read_table(table, sequences),
                 metadata=read_metadata(metadata),
             )
@@ -326,13 +327,6 @@ def read_list(path: Path | None) -> list[str] | None:
     if path is None:
         return None
     return [line.strip() for line in path.read_text().splitlines() if line.strip()]
-
-
-def encoder_folder(path: Path | None) -> Path | None:
-    """The artifact layout in `path`, or in the run that `path` is."""
-    if path is not None and (path / BEST).is_dir():
-        return path / BEST
-    return path
 
 
 def check_new(paths: list[Path | None], overwrite: bool) -> None:

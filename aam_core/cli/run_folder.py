@@ -9,9 +9,8 @@ from pathlib import Path
 from aam_core.distributed.launch import rank
 from aam_core.errors import InputError
 from aam_core.io.model_folder import STATE, find_state
+from aam_core.io.run_layout import LAST
 
-BEST = Path("checkpoints") / "best_model"
-LAST = Path("checkpoints") / "last"
 LOG = "aam.log"
 
 logger = logging.getLogger("aam_core")

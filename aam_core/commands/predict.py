@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from aam_core.config import InputOptions, PredictConfig
-from aam_core.data.batches import Batch, BatchMaker
+from aam_core.config import PredictConfig
+from aam_core.data.batches import Batch
 from aam_core.data.categories import CategoricalEncoder, category_labels
-from aam_core.data.study import prepare_study
 from aam_core.data.table import FeatureTable
 from aam_core.data.target_decoder import Decoder
 from aam_core.errors import InputError, some
@@ -22,10 +21,15 @@ from aam_core.inference.random_draws import (
     number_of_passes,
     samples_above,
 )
-from aam_core.io.load import architecture, load_model, read_kind
-from aam_core.nn.attention import set_attention
+from aam_core.inference.reading import (
+    batches_as_trained,
+    in_table_order,
+    made_ready,
+    read_as_trained,
+)
+from aam_core.io.load import load_model, read_kind
 from aam_core.reporting import Report, logger
-from aam_core.runtime.device import choose_device, tell_precision
+from aam_core.runtime.device import choose_device
 from aam_core.runtime.spill import SpillBuffer
 from aam_core.training.memory import MemoryProfile
 
@@ -80,33 +84,12 @@ def predict(
     decoder = Decoder.from_dict(saved["task"], saved["target"])
     options = saved["options"]
     number = number_of_passes(config, options)
-    study = prepare_study(
-        table,
-        sequences,
-        InputOptions(
-            rarefy_depth=options["rarefy_depth"],
-            token_limit=options["token_limit"],
-            asv_sampling=options["asv_sampling"],
-            missing_features=config.missing_features,
-        ),
-        max_bp=architecture(saved).max_bp,
-        seed=options["seed"],
-        report=report,
-    )
+    study = read_as_trained(saved, table, sequences, config, report)
     ids = study.table.sample_ids
     categories_NK, groups = _covariates(saved, config, metadata, ids, report)
-    maker = BatchMaker(
-        study,
-        token_limit=options["token_limit"],
-        asv_sampling=options["asv_sampling"],
-        categories_NK=categories_NK,
-        tokens=False,
-        seed=options["seed"],
-    )
+    maker = batches_as_trained(saved, study, categories_NK)
     every = np.arange(len(ids))
-    network = load_model(model).to(device)
-    tell_precision(config, device, report)
-    set_attention(network, config, device, report)
+    network = made_ready(load_model(model), config, device, report)
     report(
         f"Predicting {len(ids):,} samples with {study.table.shape[1]:,} distinct ASVs "
         f"on {device.type}."
@@ -139,10 +122,10 @@ def predict(
         details = details.join(spread)
     profile.mark("prediction")
     profile.tell(report)
-    kept = set(ids)
-    order = [i for i in table.sample_ids if i in kept]
+    predictions = decoder.predictions(raw, ids, groups)
+    order = table.sample_ids
     return Predictions(
-        decoder.predictions(raw, ids, groups).loc[order], details.loc[order]
+        in_table_order(predictions, order), in_table_order(details, order)
     )
 
 

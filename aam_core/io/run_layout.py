@@ -1,0 +1,13 @@
+"""Where a run of `aam` keeps its model, below the folder of the run."""
+
+from pathlib import Path
+
+BEST = Path("checkpoints") / "best_model"
+LAST = Path("checkpoints") / "last"
+
+
+def model_in(path: Path | None) -> Path | None:
+    """The artifact layout in `path`, or in the run that `path` is; None for None."""
+    if path is not None and (path / BEST).is_dir():
+        return path / BEST
+    return path
