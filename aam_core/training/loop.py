@@ -1,7 +1,6 @@
 """The training loop: epochs, progress, early stopping, best model."""
 
 import math
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,14 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from aam_core.config import OptimiserOptions
 from aam_core.data.batches import Batch, start
 from aam_core.distributed.strategy import Strategy
 from aam_core.errors import InputError
 from aam_core.metrics import sign_of
-from aam_core.reporting import Report
+from aam_core.reporting import Report, progress
 from aam_core.runtime.device import autocast
 from aam_core.runtime.process_memory import return_freed
 from aam_core.training.optimiser import Stepper
@@ -214,13 +212,11 @@ def _train_epoch(
     labels = LABELS | objective.labels
     group = stepper.config.accumulation()
     sums: dict[str, Tensor] = {}
-    bar = tqdm(
+    bar = progress(
         start(batches),
         total=len(batches),
         desc=f"Epoch {epoch}/{epochs}",
         unit="batch",
-        mininterval=0.5 if sys.stderr.isatty() else 20,
-        dynamic_ncols=True,
         disable=not shown,
     )
     for number, batch in enumerate(bar, start=1):

@@ -1,0 +1,50 @@
+import sys
+from importlib import metadata
+
+import pytest
+import tqdm
+import tqdm.auto
+
+from aam_core.reporting import progress
+
+
+def version_of(widgets):
+    def version(name):
+        if widgets is None:
+            raise metadata.PackageNotFoundError(name)
+        return widgets
+
+    return version
+
+
+@pytest.mark.parametrize(
+    ("widgets", "kind"),
+    [
+        (None, tqdm.tqdm),
+        ("6.0.0", tqdm.tqdm),  # notebooks of today cannot show these
+        ("8.1.2", tqdm.auto.tqdm),
+    ],
+)
+def test_which_bar_is_shown(monkeypatch, widgets, kind):
+    monkeypatch.setattr(metadata, "version", version_of(widgets))
+    bar = progress(iter([1, 2]), total=2, disable=True)
+    assert type(bar) is kind
+    assert list(bar) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("terminal", "notebook", "seconds"),
+    [(False, False, 20), (True, False, 0.5), (False, True, 0.5)],
+)
+def test_a_bar_moves_where_somebody_watches(
+    monkeypatch, capsys, terminal, notebook, seconds
+):
+    monkeypatch.setattr(metadata, "version", version_of(None))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    monkeypatch.delitem(sys.modules, "ipykernel.zmqshell", raising=False)
+    if notebook:
+        monkeypatch.setitem(sys.modules, "ipykernel.zmqshell", object())
+    bar = progress([1, 2], desc="Epoch 1/2")
+    assert bar.mininterval == seconds
+    assert list(bar) == [1, 2]
+    assert "Epoch 1/2: 100%" in capsys.readouterr().err
