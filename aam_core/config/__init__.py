@@ -12,6 +12,7 @@ options takes a `ModelOptions`, whichever command it serves.
 
 from aam_core.config.commands import (
     COMMANDS,
+    EmbedConfig,
     ForestConfig,
     PredictConfig,
     PretrainConfig,
@@ -72,6 +73,7 @@ __all__ = [
     "ColumnOptions",
     "DepthOptions",
     "DeviceOptions",
+    "EmbedConfig",
     "FeatureOptions",
     "ForestConfig",
     "ForestOptions",

@@ -62,6 +62,11 @@ class PredictConfig(
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class EmbedConfig(CacheOptions, DeviceOptions, FeatureOptions):
+    """Options of embeddings, which Python alone offers; the rest is the encoder's."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ForestConfig(ForestOptions, SplitOptions, DepthOptions, ColumnOptions):
     """Options of `rf-baseline`."""
 

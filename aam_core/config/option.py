@@ -90,6 +90,13 @@ class OptionSpec:
         )
         return " and ".join(part for part in (low, high) if part)
 
+    @property
+    def annotation(self) -> Any:
+        """The type of its values, as Python writes it."""
+        if self.many:
+            return tuple[self.type, ...]
+        return self.type | None if self.optional else self.type
+
     def check(self, value: Any) -> Any:
         """Return `value` in the option's type, or raise `InputError`."""
         if value is None or (self.many and value in ("", (), [])):
