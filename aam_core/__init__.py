@@ -10,6 +10,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 #: Names that are offered here, and the module that has them.
 _OFFERED = {
+    "Study": "aam_core.api",
+    "Encoder": "aam_core.api",
+    "Regressor": "aam_core.api",
+    "Classifier": "aam_core.api",
+    "load": "aam_core.api",
     "CategoricalColumnConfig": "aam_core.data.categories",
     "CategoricalEncoder": "aam_core.data.categories",
     "CategoricalSchema": "aam_core.data.categories",
@@ -23,3 +28,8 @@ def __getattr__(name: str) -> Any:
     if name not in _OFFERED:
         raise AttributeError(f"module 'aam_core' has no attribute {name!r}")
     return getattr(importlib.import_module(_OFFERED[name]), name)
+
+
+def __dir__() -> list[str]:
+    """What is here and what is offered, for tab completion."""
+    return sorted({*globals(), *_OFFERED})

@@ -50,6 +50,25 @@ def read_target(
         If a column is missing, is not numeric or infinite (regression) or holds a
         single value, or if fewer than two samples are labelled.
     """
+    target = labelled_target(metadata, columns, task, sample_ids, report)
+    for name in columns:
+        if target[name].nunique() == 1:
+            raise InputError(
+                f"Column {name!r} has the value {target[name].tolist()[0]!r} in all "
+                f"{len(target):,} labelled samples, so there is nothing to predict: "
+                "choose another column."
+            )
+    return target
+
+
+def labelled_target(
+    metadata: pd.DataFrame,
+    columns: Sequence[str],
+    task: str,
+    sample_ids: Sequence[str],
+    report: Callable[[str], None],
+) -> pd.DataFrame:
+    """Read the true values of samples; see `read_target`, but they may be all alike."""
     assert task in ("regression", "classification"), task
     require_columns(metadata, columns)
     known = [i for i in sample_ids if i in metadata.index]
@@ -64,15 +83,7 @@ def read_target(
             f"are {some(sample_ids)}; those of the metadata are {some(metadata.index)}."
         )
     read = _numbers if task == "regression" else label_texts
-    target = pd.DataFrame({name: read(labelled[name]) for name in columns})
-    for name in columns:
-        if target[name].nunique() == 1:
-            raise InputError(
-                f"Column {name!r} has the value {target[name].tolist()[0]!r} in all "
-                f"{len(target):,} labelled samples, so there is nothing to predict: "
-                "choose another column."
-            )
-    return target
+    return pd.DataFrame({name: read(labelled[name]) for name in columns})
 
 
 def _report_left_out(

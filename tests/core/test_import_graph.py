@@ -26,7 +26,7 @@ ORDER = (
     ("ensemble",),
     ("training",),
     ("commands",),
-    ("cli", "diagnose"),
+    ("cli", "diagnose", "api"),
     ("__main__",),
 )
 FLOOR = {name: floor for floor, names in enumerate(ORDER) for name in names}

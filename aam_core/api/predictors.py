@@ -1,0 +1,363 @@
+"""Regressor and classifier: they learn to predict sample metadata."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pandas as pd
+from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.metrics import accuracy_score, r2_score
+from sklearn.utils.validation import check_is_fitted
+
+from aam_core.api.encoder import Encoder
+from aam_core.api.estimator import Estimator, checked_report, checked_study
+from aam_core.api.study import Study
+from aam_core.config import PredictConfig, TrainConfig
+from aam_core.config.signature import takes_options
+from aam_core.data.targets import labelled_target
+from aam_core.errors import InputError
+from aam_core.reporting import Report
+
+if TYPE_CHECKING:
+    from aam_core.commands.predict import Predictions
+
+
+class Predictor(Estimator):
+    """What regressor and classifier share."""
+
+    kind = "model"
+    task: ClassVar[str]
+    options_class = TrainConfig
+
+    def _checked_options(self) -> TrainConfig:
+        given = self._shared(TrainConfig) | {"metadata_column": self._columns()}
+        return TrainConfig(**given | {"task": self.task})
+
+    def _columns(self) -> tuple[str, ...]:
+        """The target columns; a text is one of them."""
+        given = self.metadata_column
+        return (given,) if isinstance(given, str) else tuple(given)
+
+    def fit(self, study: Study, *, report: Report | None = None) -> "Predictor":
+        """Learn to predict the samples' metadata.
+
+        Parameters
+        ----------
+        study : Study
+            With metadata. Samples without a value are left out. With a tree or
+            distances, the distances between samples are learned beside the target.
+        report : callable, optional
+            Takes sentences for the user, such as `print`. Without it they go to the
+            logger `aam_core`.
+
+        Returns
+        -------
+        Regressor or Classifier
+            Itself.
+
+        Raises
+        ------
+        InputError
+            If the input or an option is wrong; before training starts.
+        """
+        _metadata_of(study, "fit")
+        self.val_predictions_ = self._fit(study, report)
+        return self
+
+    def _command(self) -> Callable[..., Any]:
+        from aam_core.commands.train import train
+
+        return train
+
+    @takes_options(PredictConfig, own=True)
+    def predict(
+        self, study: Study, *, report: Report | None = None, **options: Any
+    ) -> pd.Series | pd.DataFrame:
+        """Predict samples, whose ASVs the model need not have seen.
+
+        Parameters
+        ----------
+        study : Study
+            Samples; metadata only if the model has covariates.
+        report : callable, optional
+            As for `fit`.
+        {options}
+
+        Returns
+        -------
+        pandas.Series or pandas.DataFrame
+            By sample id, in the order of the table: numbers in the target's own units,
+            or class labels. A data frame, one column per target, if there are several.
+            Samples that have fewer reads than `rarefy_depth` are left out.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+        InputError
+            If the input or an option is wrong.
+
+        Notes
+        -----
+        An option that is not given is what it was for `fit`, or else its default.
+        """
+        found = self._predicted(study, report, options).predictions
+        return found.iloc[:, 0] if found.shape[1] == 1 else found
+
+    @takes_options(PredictConfig, own=True)
+    def predict_details(
+        self, study: Study, *, report: Report | None = None, **options: Any
+    ) -> pd.DataFrame:
+        """All that is known of each prediction.
+
+        Parameters
+        ----------
+        study, report, **options
+            As for `predict`.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Of a regression for each target its prediction, quantiles and the limits of
+            a 90 % prediction interval, in its own units; of a classification the
+            probability of each class.
+
+        Raises
+        ------
+        NotFittedError, InputError
+            As `predict`.
+        """
+        return self._predicted(study, report, options).details
+
+    def _predicted(
+        self, study: Study, report: Report | None, options: Mapping[str, Any]
+    ) -> "Predictions":
+        check_is_fitted(self)
+        study = checked_study(study)
+        config = self._for_use(PredictConfig, options)
+        from aam_core.commands.predict import predict  # torch is slow to import
+
+        return predict(
+            config,
+            self._held.path,
+            **study.inputs(),
+            metadata=study.metadata,
+            report=checked_report(report),
+        )
+
+    def _true_and_predicted(
+        self, study: Study, report: Report | None, options: Mapping[str, Any]
+    ) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Truth and prediction of the samples that have both."""
+        check_is_fitted(self)
+        metadata = _metadata_of(study, "score")
+        columns = self.config_["target"]["columns"]
+        true = labelled_target(
+            metadata,
+            columns,
+            self.config_["task"],
+            study.sample_ids,
+            checked_report(report),
+        )
+        found = self._predicted(study.take(true.index), report, options).predictions
+        return true.loc[found.index], found
+
+
+@takes_options(TrainConfig, without=("metadata_column",), task="regression")
+class Regressor(RegressorMixin, Predictor):
+    """Predicts numbers of the sample metadata from the ASVs of samples.
+
+    Parameters
+    ----------
+    metadata_column : str or sequence of str
+        Column or columns of the sample metadata to predict.
+    encoder : Encoder or path, optional
+        A pre-trained encoder to start from: fitted, or its folder. One that is not
+        fitted yet is first pre-trained, by `fit`, on the same study.
+    {options}
+
+    Attributes
+    ----------
+    config_ : dict
+        What `config.json` says of the model: architecture, options, samples of
+        training and validation, scales, versions.
+    history_ : pandas.DataFrame
+        Losses and scores, one row per epoch.
+    scores_ : dict
+        The scores of the best epoch, with those of the validation samples (`val_…`).
+    val_predictions_ : pandas.DataFrame
+        Predictions of the validation samples, one column per target; of `fit` only,
+        since a folder does not keep them.
+    report_ : list of str
+        What the run said.
+    encoder_ : Encoder, path or None
+        What the run started from; of `fit` only.
+
+    See Also
+    --------
+    Classifier : Predicts classes.
+
+    Notes
+    -----
+    Options are checked by `fit`; their defaults are those of `aam train`.
+    `sklearn.base.clone` gives a model with the same options that has learned nothing,
+    and its `encoder` neither: a folder as `encoder` stays what it is. Pickled and
+    copied, a fitted model takes its weights along.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> import aam_core as aam
+    >>> rng = np.random.default_rng(0)
+    >>> asvs = ["".join(rng.choice(list("ACGT"), 30)) for _ in range(8)]
+    >>> counts = pd.DataFrame(
+    ...     rng.poisson(9, (12, 8)), [f"s{i}" for i in range(12)], asvs
+    ... )
+    >>> study = aam.Study(counts, metadata=pd.DataFrame({"ph": counts[asvs[0]] / 2}))
+    >>> model = aam.Regressor("ph", preset="tiny", rarefy_depth=40, epochs=2)
+    >>> model.fit(study, report=lambda line: None)
+    Regressor(epochs=2, metadata_column='ph', preset='tiny', rarefy_depth=40)
+    >>> model.predict(study).name
+    'ph'
+    >>> sorted(set(model.scores_) & {"val_r2", "val_mae"})
+    ['val_mae', 'val_r2']
+    """
+
+    task = "regression"
+
+    def __init__(
+        self,
+        metadata_column: str | Sequence[str],
+        *,
+        encoder: Encoder | str | Path | None = None,
+        **options: Any,
+    ) -> None:
+        self._set(metadata_column=metadata_column, encoder=encoder, **options)
+
+    @takes_options(PredictConfig, own=True)
+    def score(
+        self, study: Study, *, report: Report | None = None, **options: Any
+    ) -> float:
+        """R² of the predictions, the mean over the targets.
+
+        Parameters
+        ----------
+        study : Study
+            With metadata; samples without a value, or with fewer reads than
+            `rarefy_depth`, do not count.
+        report, **options
+            As for `predict`.
+
+        Returns
+        -------
+        float
+            `sklearn.metrics.r2_score`: 1 is best, 0 is what the mean reaches.
+
+        Raises
+        ------
+        NotFittedError, InputError
+            As `predict`.
+        """
+        return float(r2_score(*self._true_and_predicted(study, report, options)))
+
+
+@takes_options(TrainConfig, without=("metadata_column",), task="classification")
+class Classifier(ClassifierMixin, Predictor):
+    """Predicts a class of the sample metadata from the ASVs of samples.
+
+    Parameters
+    ----------
+    metadata_column : str
+        Column of the sample metadata to predict.
+    encoder : Encoder or path, optional
+        As of `Regressor`.
+    {options}
+
+    Attributes
+    ----------
+    classes_ : numpy.ndarray of str
+        The classes, sorted.
+    config_, history_, scores_, val_predictions_, report_, encoder_
+        As of `Regressor`.
+
+    See Also
+    --------
+    Regressor : Predicts numbers; notes and an example are there.
+    """
+
+    task = "classification"
+
+    def __init__(
+        self,
+        metadata_column: str,
+        *,
+        encoder: Encoder | str | Path | None = None,
+        **options: Any,
+    ) -> None:
+        self._set(metadata_column=metadata_column, encoder=encoder, **options)
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """The classes, sorted: the columns of `predict_proba`."""
+        check_is_fitted(self)
+        return np.array(self.config_["target"]["classes"]["labels"])
+
+    @takes_options(PredictConfig, own=True)
+    def predict_proba(
+        self, study: Study, *, report: Report | None = None, **options: Any
+    ) -> pd.DataFrame:
+        """The probability of each class.
+
+        Parameters
+        ----------
+        study, report, **options
+            As for `predict`.
+
+        Returns
+        -------
+        pandas.DataFrame
+            (samples, classes), columns as `classes_`; rows sum to 1.
+
+        Raises
+        ------
+        NotFittedError, InputError
+            As `predict`.
+        """
+        found = self._predicted(study, report, options).details
+        return found[list(self.classes_)]
+
+    @takes_options(PredictConfig, own=True)
+    def score(
+        self, study: Study, *, report: Report | None = None, **options: Any
+    ) -> float:
+        """The share of the samples whose class is predicted.
+
+        Parameters
+        ----------
+        study, report, **options
+            As for `Regressor.score`.
+
+        Returns
+        -------
+        float
+            `sklearn.metrics.accuracy_score`, 0 to 1.
+
+        Raises
+        ------
+        NotFittedError, InputError
+            As `predict`.
+        """
+        true, found = self._true_and_predicted(study, report, options)
+        return float(accuracy_score(true.iloc[:, 0], found.iloc[:, 0]))
+
+
+def _metadata_of(study: Any, what: str) -> pd.DataFrame:
+    found = checked_study(study).metadata
+    if found is None:
+        raise InputError(
+            f"{what} needs the sample metadata, which the study has not: give it to "
+            "Study, metadata=…."
+        )
+    return found
