@@ -4,6 +4,8 @@ import subprocess
 import textwrap
 from pathlib import Path
 
+import biom
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -32,6 +34,55 @@ def test_the_example_in_python():
     exec(code, names)
     assert names["indices"].tolist() == [[1, 1], [2, 2], [2, 1], [0, 2]]
     assert names["encoder"].get_cardinalities() == {"season": 3, "site": 3}
+
+
+def snippets(page):
+    """The blocks of Python of a page."""
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(), re.S | re.M)
+
+
+def run_all(page):
+    """Run the blocks of a page one after the other, with few epochs; their names."""
+    names = {}
+    for code in snippets(page):
+        code = re.sub(r"epochs=\d+, |, epochs=\d+", "", code)
+        exec(code.replace("rarefy_depth=2000", "rarefy_depth=2000, epochs=1"), names)
+    return names
+
+
+@pytest.fixture
+def here(smaller, tmp_path, monkeypatch):
+    """A folder with the files that the tutorial names."""
+    monkeypatch.chdir(tmp_path)
+    write_study(smaller)
+
+
+def test_the_tutorial_in_python(here):
+    names = run_all(DOCS / "python.md")
+    assert names["samples"].shape == (24, 64)
+    assert names["asvs"].shape == (40, 64)
+    assert names["difference"]["sample size"] == names["distances"].shape[0] == 24
+    assert np.isfinite(names["scores"]).tolist() == [True] * 3
+
+
+def test_the_tour_in_python(here):
+    names = run_all(DOCS.parent / "README.md")
+    assert names["encoder"].config_["options"]["epochs"] == 1
+    assert names["model"].config_["target"]["columns"] == ["month"]
+
+
+def write_study(made):
+    """Write them."""
+    counts = 10 * made.table.counts.T.toarray()
+    for name in ("table", "new-table"):
+        table = biom.Table(counts, made.table.feature_ids, made.table.sample_ids)
+        Path(f"{name}.biom").write_text(table.to_json("a test"))
+    fasta = "".join(f">{name}\n{text}\n" for name, text in made.sequences.items())
+    Path("seqs.fasta").write_text(fasta)
+    Path("new-seqs.fasta").write_text(fasta)
+    made.tree.write("tree.nwk")
+    names = {"value": "month", "subject": "host", "site": "body_site"}
+    made.metadata.rename(columns=names).to_csv("metadata.tsv", sep="\t")
 
 
 @pytest.mark.parametrize("script", sorted((DOCS / "slurm").glob("*.sh")), ids=str)
