@@ -332,7 +332,7 @@ class Classifier(ClassifierMixin, Predictor):
     def score(
         self, study: Study, *, report: Report | None = None, **options: Any
     ) -> float:
-        """The share of the samples whose class is predicted.
+        """The fraction of the samples whose class is predicted.
 
         Parameters
         ----------

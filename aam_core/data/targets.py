@@ -66,7 +66,7 @@ def labelled_target(
     columns: Sequence[str],
     task: str,
     sample_ids: Sequence[str],
-    report: Callable[[str], None],
+    report: Report,
 ) -> pd.DataFrame:
     """Read the true values of samples; see `read_target`, but they may be all alike."""
     assert task in ("regression", "classification"), task

@@ -25,7 +25,7 @@ from aam_core.inference.reading import (
 from aam_core.io.load import load_encoder, read_kind
 from aam_core.reporting import Report, logger
 from aam_core.runtime.device import choose_device
-from aam_core.runtime.spill import Room
+from aam_core.runtime.spill import SpillBuffer
 
 if TYPE_CHECKING:
     import skbio
@@ -145,7 +145,9 @@ def predicted_distances(
 
     saved = read_kind(encoder, "encoder")
     _check_learned(saved)
-    found = _of_samples("position", saved, config, encoder, table, sequences, report)
+    found = _of_samples(
+        "distance_embedding", saved, config, encoder, table, sequences, report
+    )
     distances = distances_between(found.to_numpy(), saved["distance"]["scale"])
     return skbio.DistanceMatrix(distances, list(found.index))
 
@@ -196,8 +198,8 @@ def _of_samples(
     study = read_as_trained(saved, table, sequences, config, report)
     network = made_ready(load_encoder(encoder), config, device, report)
     every = np.arange(study.table.shape[0])
-    room = Room.of(config, device, report)
-    asvs = encode_table(network, study, every, config, device, room=room)
+    buffer = SpillBuffer.of(config, device, report)
+    asvs = encode_table(network, study, every, config, device, buffer=buffer)
     maker = batches_as_trained(saved, study)
     found = collect(
         lambda batch: network(batch, asvs(batch)), maker, every, (name,), config, device

@@ -31,7 +31,7 @@ from aam_core.io.load import load_encoder, load_model
 from aam_core.io.model_folder import check_entries, check_layout
 from tests.commands import aam as command
 from tests.commands import inputs
-from tests.core.test_earlier_versions import WRITTEN, unpacked
+from tests.earlier import SCHEMA_1, unpacked
 from tests.reports import silent
 from tests.runs import SMALL, turned
 
@@ -324,7 +324,7 @@ def direct(encoder, made):
         asvs, _ = network.encode_asvs(batch)
         out = network(batch)
     features = study.table.feature_ids[batch.features]
-    frames = {n: pd.DataFrame(out[n].numpy()) for n in ("sample", "position")}
+    frames = {n: pd.DataFrame(out[n].numpy()) for n in ("sample", "distance_embedding")}
     for frame in frames.values():
         frame.index = study.table.sample_ids
     return frames | {"asvs": pd.DataFrame(asvs.numpy(), features)}
@@ -361,7 +361,7 @@ def test_predicted_distances(encoder, whole, direct):
     assert isinstance(found, skbio.DistanceMatrix)
     assert found.data.dtype == np.float32
     assert list(found.ids) == whole.sample_ids
-    position = direct["position"].loc[whole.sample_ids]
+    position = direct["distance_embedding"].loc[whole.sample_ids]
     close(found.data, 1 - np.exp(-cdist(position, position)))
     assert found.data.max() > 0.1
 
@@ -643,9 +643,9 @@ def test_what_other_faces_wrote(files, tmp_path):
     earlier = aam.load(unpacked("classification", tmp_path / "earlier"))
     assert isinstance(earlier, aam.Classifier)
     again = aam.Study.read(
-        WRITTEN / "table.tsv",
-        sequences=WRITTEN / "seqs.fasta",
-        metadata=WRITTEN / "metadata.tsv",
+        SCHEMA_1 / "table.tsv",
+        sequences=SCHEMA_1 / "seqs.fasta",
+        metadata=SCHEMA_1 / "metadata.tsv",
     )
     assert set(earlier.predict(again)) <= set(earlier.classes_)
 
