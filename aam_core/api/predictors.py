@@ -187,8 +187,9 @@ class Regressor(RegressorMixin, Predictor):
     scores_ : dict
         The scores of the best epoch, with those of the validation samples (`val_…`).
     val_predictions_ : pandas.DataFrame
-        Predictions of the validation samples, one column per target; of `fit` only,
-        since a folder does not keep them.
+        Predictions of the validation samples, one column per target; of `fit` only.
+        Later, `predict` makes the same of the samples in
+        ``config_["split"]["validation"]``.
     report_ : list of str
         What the run said.
     encoder_ : Encoder, path or None
