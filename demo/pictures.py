@@ -53,7 +53,7 @@ def draw_pretraining(history: pd.DataFrame) -> plt.Figure:
 def draw_region(output: Path, truth: pd.DataFrame) -> plt.Figure:
     """Draw the probability of each region for each held-out sample."""
     figure, axes = plt.subplots(
-        1, 2, figsize=(10, 3.6), probabilityy=True, layout="constrained"
+        1, 2, figsize=(10, 3.6), sharey=True, layout="constrained"
     )
     for ax, (side, prefix) in zip(axes, SIDES.items(), strict=True):
         probabilities = frame(output / f"region-{prefix}details.qza").loc[truth.index]
@@ -86,7 +86,7 @@ def draw_probabilities(ax: Axes, probabilities: pd.DataFrame, truth: pd.Series) 
 def draw_latitude(output: Path, truth: pd.DataFrame) -> plt.Figure:
     """Draw predicted against true latitude of the held-out samples."""
     figure, axes = plt.subplots(
-        1, 2, figsize=(8, 3.8), probabilityy=True, layout="constrained"
+        1, 2, figsize=(8, 3.8), sharey=True, layout="constrained"
     )
     true = truth["latitude"]
     for ax, (side, prefix) in zip(axes, SIDES.items(), strict=True):
