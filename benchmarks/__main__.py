@@ -443,11 +443,10 @@ def of_study(function: Callable) -> click.Command:
 
 @of_study
 def accuracy(words) -> None:
-    """Accuracy on a study, through `qiime`; not part of a run of all."""
-    from benchmarks import accuracy as module
+    """Accuracy on studies beside others; not part of a run of all."""
+    from benchmarks.accuracy import command as module
 
-    sys.argv = ["python -m benchmarks accuracy", *words]
-    module.main()
+    module.main(words, prog_name="python -m benchmarks accuracy")
 
 
 @of_study

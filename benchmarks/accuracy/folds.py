@@ -1,0 +1,87 @@
+"""Folds in which no group is divided and all look alike.
+
+`StratifiedGroupKFold(shuffle=True)` of scikit-learn before 1.3 does not balance the
+classes, so the best of many random draws is taken here, for numbers as well.
+
+Shapes: N samples, G groups, K folds, C classes (of numbers: quarters of their range).
+"""
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import StratifiedKFold
+
+DRAWS = 100
+#: Parts of the numbers, of equally many samples, that all folds should hold alike.
+PARTS = 4
+
+Fold = tuple[np.ndarray, np.ndarray]  #: rows of training, and rows that are held out
+
+
+def balanced_folds(
+    labels: pd.Series, groups: np.ndarray | None, number: int, seed: int
+) -> list[Fold]:
+    """Deal samples, or whole groups, to folds.
+
+    Parameters
+    ----------
+    labels : pandas.Series
+        (N,) numbers or texts.
+    groups : numpy.ndarray, optional
+        (N,) groups; without, each sample is one.
+    number : int
+        K; fewer if there are fewer groups.
+    seed : int
+        Of the draws.
+
+    Returns
+    -------
+    list of tuple
+        Rows of training and of held-out samples, ascending.
+    """
+    class_N = _classes(labels)
+    if groups is None:
+        dealer = StratifiedKFold(number, shuffle=True, random_state=seed)
+        return list(dealer.split(class_N, class_N))
+    generator = np.random.default_rng(seed)
+    group_N = pd.factorize(groups)[0]
+    counts_GC = np.zeros((group_N.max() + 1, class_N.max() + 1))
+    np.add.at(counts_GC, (group_N, class_N), 1)
+    number = min(number, len(counts_GC))
+    drawn = (_dealt(counts_GC, number, generator) for _ in range(DRAWS))
+    fold_G = min(drawn, key=lambda fold_G: _unevenness(counts_GC, fold_G, number))
+    fold_N = fold_G[group_N]
+    return [
+        (np.flatnonzero(fold_N != k), np.flatnonzero(fold_N == k))
+        for k in range(number)
+    ]
+
+
+def _classes(labels: pd.Series) -> np.ndarray:
+    if pd.api.types.is_numeric_dtype(labels):
+        ranks = labels.rank(method="first").to_numpy() - 1
+        return (ranks * PARTS // len(labels)).astype(int)
+    return pd.factorize(labels, sort=True)[0]
+
+
+def _dealt(
+    counts_GC: np.ndarray, number: int, generator: np.random.Generator
+) -> np.ndarray:
+    """Groups in random order, each to the fold that has the fewest of its classes."""
+    held_KC = np.zeros((number, counts_GC.shape[1]))
+    fold_G = np.zeros(len(counts_GC), dtype=int)
+    total_C = counts_GC.sum(axis=0)
+    for group in generator.permutation(len(counts_GC)):
+        load_K = ((held_KC + counts_GC[group]) / total_C) ** 2 - (
+            held_KC / total_C
+        ) ** 2
+        load_K = load_K.sum(axis=1)
+        fold_G[group] = generator.choice(np.flatnonzero(load_K == load_K.min()))
+        held_KC[fold_G[group]] += counts_GC[group]
+    return fold_G
+
+
+def _unevenness(counts_GC: np.ndarray, fold_G: np.ndarray, number: int) -> float:
+    """How far the folds' fractions of each class are from equal."""
+    held_KC = np.zeros((number, counts_GC.shape[1]))
+    np.add.at(held_KC, fold_G, counts_GC)
+    return float(((held_KC / counts_GC.sum(axis=0) - 1 / number) ** 2).sum())
