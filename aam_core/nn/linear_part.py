@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from aam_core.data.batches import Batch
 from aam_core.nn.head import HeadShape
 
-#: Bandwidths of the features, for embeddings of variance 1, and features of each.
-BANDWIDTHS, FEATURES = (1.0, 0.5), 1024
+#: Bandwidths of the features, for embeddings of variance 1, and features of each. With
+#: the widest, like sequences act alike; with the narrowest, each ASV acts for itself.
+BANDWIDTHS, FEATURES = (1.0, 1 / 3.2, 1 / 7.7, 1 / 50), 1024
 #: Abundances are counted as if of so many reads: log10(1 + READS · abundance).
 READS = 10_000
 

@@ -179,7 +179,7 @@ def test_each_asv_adds_by_the_log_of_its_abundance(study, part, weighted):
 
 
 def test_features_are_a_kernel_of_the_standardised_embeddings():
-    """Their products tend to the mean of two Gaussian kernels (Rahimi & Recht)."""
+    """Their products tend to the mean of Gaussian kernels (Rahimi & Recht)."""
     torch.manual_seed(0)
     embedded = torch.randn(30, 4) * torch.tensor([1.0, 5, 0.1, 2]) + 7
     part = LinearPart(4, HeadShape(outputs=1, linear=40_000), weighted=True)
@@ -187,7 +187,8 @@ def test_features_are_a_kernel_of_the_standardised_embeddings():
     found = 2 * (part.features(embedded) @ part.features(embedded).T) / 40_000
     z = (embedded - embedded.mean(0)) / embedded.std(0, unbiased=False)
     square = torch.cdist(z, z).square() / 4
-    expected = sum((-square / (2 * b**2)).exp() for b in linear_part.BANDWIDTHS) / 2
+    widths = linear_part.BANDWIDTHS
+    expected = sum((-square / (2 * b**2)).exp() for b in widths) / len(widths)
     torch.testing.assert_close(found, expected, atol=0.03, rtol=0)
 
 
@@ -278,7 +279,7 @@ def test_a_share_of_the_linear_model_is_predicted_with(forty, tmp_path, name):
     _, without, _ = run(forty, tmp_path / "without", linear_part=False, **options)
     told = [line for line in lines if "linear model of the community" in line]
     assert len(told) == 1
-    assert config["head"]["linear"] == 2048
+    assert config["head"]["linear"] == 4096
     assert without["head"]["linear"] == 0
     least = 0.97 if name == "classes" else 0.9
     assert config["scores"]["val_loss"] < least * without["scores"]["val_loss"]
@@ -354,5 +355,5 @@ def test_a_stopped_run_has_none_and_one_that_goes_on_has(forty, tmp_path):
     train(config, model, **again, **inputs)
     run(forty, tmp_path / "straight")
     names = [folder / model_folder.WEIGHTS for folder in (model, tmp_path / "straight")]
-    assert model_folder.read_config(model)["head"]["linear"] == 2048
+    assert model_folder.read_config(model)["head"]["linear"] == 4096
     assert names[0].read_bytes() == names[1].read_bytes()
