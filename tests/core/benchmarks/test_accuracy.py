@@ -1,6 +1,7 @@
 """The yardstick: folds, scores, opponents, and cells that are kept."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import biom
 import numpy as np
@@ -285,7 +286,11 @@ class NoProcess:
         pass
 
 
-def test_a_cell_that_fails_is_told_and_leaves_nothing(targets, tmp_path):
+def test_a_cell_that_fails_is_told_and_leaves_nothing(targets, tmp_path, monkeypatch):
+    def threads(jobs, **options):
+        return ThreadPoolExecutor(jobs)
+
+    monkeypatch.setattr(cells, "ProcessPoolExecutor", threads)
     cell = Cell(targets[0], "all", "q2-aam: lr=-1", 0, 0, 2)
     ((_, error),) = cells.compute_all([cell], tmp_path, 1)
     assert "lr is -1" in error
