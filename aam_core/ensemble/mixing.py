@@ -24,6 +24,7 @@ from aam_core.reporting import Report
 
 #: Mixing weights of the linear model that are tried.
 MIXING_WEIGHTS = np.linspace(0, 1, 11)
+MANY = 1_000  #: samples whose fit takes long enough to be told
 BATCH = 8  #: samples whose features are computed at a time
 
 
@@ -79,7 +80,9 @@ def mix_linear(
     session.model.eval()
     table = session.table_of(np.concatenate([session.training, session.validation]))
     strategy = session.strategy
-    linear = _fitted(session, table, groups_N).cpu() if strategy.main else None
+    linear = None
+    if strategy.main:
+        linear = _fitted(session, table, groups_N, report).cpu()
     linear = strategy.broadcast(linear).to(session.device)
     scores = _scores(session, table, linear)
     best = lowest(scores)
@@ -103,11 +106,19 @@ def mix_linear(
 
 
 def _fitted(
-    session: TrainedNetwork, table: AsvTable, groups_N: list | None
+    session: TrainedNetwork,
+    table: AsvTable,
+    groups_N: list | None,
+    report: Report,
 ) -> LinearPart:
     """The linear model of the training samples."""
     labels, shape, study = session.labels, session.model.shape, session.inputs.study
     rows = fit_rows(session.training, session.config.seed)
+    if len(rows) > MANY:
+        report(
+            f"A linear model of the community (linear_part) is fitted to {len(rows):,} "
+            "samples, which may take minutes."
+        )
     arch = session.model.base.arch
     linear = LinearPart(arch.embedding_dim, shape, arch.count_embedding)
     linear.to(session.device)

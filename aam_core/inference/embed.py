@@ -139,7 +139,8 @@ def predicted_distances(
     Notes
     -----
     The distance of two samples is s · (1 - exp(-u)), with u the Euclidean distance of
-    their places and s what the true distances were divided by: 1 for UniFrac.
+    their distance embeddings and s what the true distances were divided by: 1 for
+    UniFrac.
     """
     import skbio  # slow
 
@@ -152,16 +153,16 @@ def predicted_distances(
     return skbio.DistanceMatrix(distances, list(found.index))
 
 
-def distances_between(position_ND: np.ndarray, scale: float = 1.0) -> np.ndarray:
-    """Distances (N, N) of samples from their places, float32; see above."""
-    total = len(position_ND)
-    position = torch.from_numpy(position_ND)
+def distances_between(embedding_ND: np.ndarray, scale: float = 1.0) -> np.ndarray:
+    """Distances (N, N) of samples from their embeddings, float32; see above."""
+    total = len(embedding_ND)
+    embedding = torch.from_numpy(embedding_ND)
     found = np.empty((total, total), dtype=np.float32)
     for start in range(0, total, BLOCK):
         rows = slice(start, start + BLOCK)
         # the shortcut by a matrix product is inexact where samples are alike
         far = torch.cdist(
-            position[rows], position, compute_mode="donot_use_mm_for_euclid_dist"
+            embedding[rows], embedding, compute_mode="donot_use_mm_for_euclid_dist"
         )
         found[rows] = -scale * torch.expm1(-far)
     np.fill_diagonal(found, 0.0)

@@ -9,14 +9,16 @@ Shapes: N samples, F features.
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
+from sklearn.base import clone
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegressionCV, RidgeCV
+from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.preprocessing import normalize
 
 from aam_core.data.table import FeatureTable
@@ -71,19 +73,11 @@ def depth(training: Samples, held_out: Samples, seed: int) -> pd.DataFrame:
 
 def forest(training: Samples, held_out: Samples, seed: int) -> pd.DataFrame:
     """A random forest on relative abundances, on all training samples."""
-    every_F = prevalent(training.table)
-    read = [relative(s.table)[:, every_F] for s in (training, held_out)]
-    errors = dict.fromkeys(TRIED, 0.0)
-    for fitted, left_out in inner_folds(training, INNER, seed):
-        known, unknown = training.take(fitted), training.take(left_out)
-        some_F = prevalent(known.table)
-        parts = [relative(s.table)[:, some_F] for s in (known, unknown)]
-        for tried in TRIED:
-            model = _forest(training, tried, seed)
-            found = _fitted(model, known, unknown, *parts)
-            errors[tried] += error_of(unknown.labels, found).sum()
-    chosen = min(errors, key=errors.get)
-    return _fitted(_forest(training, chosen, seed), training, held_out, *read)
+    read = _abundances(training, held_out)
+    candidates = {tried: _forest(training, tried, seed) for tried in TRIED}
+    folds = inner_folds(training, INNER, seed)
+    model = _chosen(candidates, training, folds, _abundances)
+    return _fitted(model, training, held_out, *read)
 
 
 def linear(training: Samples, held_out: Samples, seed: int) -> pd.DataFrame:
@@ -95,15 +89,19 @@ def linear(training: Samples, held_out: Samples, seed: int) -> pd.DataFrame:
     folds = inner_folds(training, 5, seed)
     if is_regression(training):
         model = RidgeCV(STRENGTHS, cv=folds, scoring="neg_mean_absolute_error")
-    else:
-        model = LogisticRegressionCV(
-            Cs=1 / STRENGTHS[::2],
-            cv=_with_all_classes(training, folds),
-            scoring="neg_log_loss",
-            max_iter=300,
-        )
+        return _fitted(model, training, held_out, *read)
+    known = pd.Series(range(len(read[0])), training.labels.index)
+
+    def rows_of(*parts: Samples) -> list[np.ndarray]:
+        return [read[0][known[part.labels.index]] for part in parts]
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
+        candidates = {
+            strength: LogisticRegression(C=1 / strength, max_iter=300)
+            for strength in STRENGTHS[::2]
+        }
+        model = _chosen(candidates, training, folds, rows_of)
         return _fitted(model, training, held_out, *read)
 
 
@@ -132,6 +130,29 @@ def clr(counts_NF: np.ndarray) -> np.ndarray:
     return logs - logs.mean(axis=1, keepdims=True)
 
 
+def _abundances(training: Samples, asked: Samples) -> list[sparse.csr_matrix]:
+    """Relative abundances of the features that the training samples have."""
+    every_F = prevalent(training.table)
+    return [relative(samples.table)[:, every_F] for samples in (training, asked)]
+
+
+def _chosen(
+    candidates: Mapping[Any, Any],
+    training: Samples,
+    folds: list[Fold],
+    read_of: Callable[[Samples, Samples], list],
+) -> Any:
+    """The model with the least error over inner folds; one may lack a class."""
+    errors = dict.fromkeys(candidates, 0.0)
+    for fitted, left_out in folds:
+        known, unknown = training.take(fitted), training.take(left_out)
+        parts = read_of(known, unknown)
+        for name, model in candidates.items():
+            found = _fitted(clone(model), known, unknown, *parts)
+            errors[name] += error_of(unknown.labels, found).sum()
+    return candidates[min(errors, key=errors.get)]
+
+
 def _forest(samples: Samples, tried: str | float, seed: int, leaf: int = 1):
     kind = RandomForestRegressor if is_regression(samples) else RandomForestClassifier
     return kind(
@@ -144,15 +165,3 @@ def _fitted(model, training: Samples, held_out: Samples, read, asked) -> pd.Data
     if is_regression(training):
         return as_frame(held_out, model.predict(asked))
     return as_frame(held_out, model.predict_proba(asked), model.classes_)
-
-
-def _with_all_classes(samples: Samples, folds: list[Fold]) -> list[Fold]:
-    """Folds that scikit-learn can score: each side has all classes, or any two."""
-    every = samples.labels.nunique()
-    whole = [
-        f for f in folds if min(samples.labels.iloc[p].nunique() for p in f) == every
-    ]
-    if whole:
-        return whole
-    rows = np.arange(len(samples.labels))
-    return [(rows, rows)]

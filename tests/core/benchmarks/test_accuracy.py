@@ -258,6 +258,24 @@ def test_the_linear_opponent_is_a_ridge_on_standardised_ratios(halves):
     np.testing.assert_allclose(found, expected)
 
 
+def test_a_class_of_one_group_is_no_obstacle(monkeypatch):
+    """Whatever inner fold leaves that group out has not seen its class."""
+    monkeypatch.setattr(opponents, "TREES", 10)
+    generator = np.random.default_rng(2)
+    groups = np.repeat(np.arange(8), 6).astype(str)
+    labels = np.where(
+        groups == "0", "c", np.where(generator.random(48) < 0.5, "a", "b")
+    )
+    counts = generator.poisson(20, (48, 6))
+    counts[labels == "a", 0] += 30
+    training = samples_of(counts, labels, groups)
+    for name in ("forest", "linear"):
+        found = opponents.OPPONENTS[name](training, training, 0)
+        assert list(found) == ["a", "b", "c"]
+        chosen = found.idxmax(axis=1)[labels != "c"]
+        assert (chosen == labels[labels != "c"]).mean() > 0.9
+
+
 # --- cells ---
 
 

@@ -340,6 +340,13 @@ def test_large_studies_are_fitted_on_some_samples():
     assert linear_fit.fit_rows(rows[:7], 0).tolist() == rows[:7].tolist()
 
 
+def test_a_fit_that_takes_long_is_told(forty, tmp_path, monkeypatch):
+    told = "may take minutes"
+    assert not any(told in line for line in run(forty, tmp_path / "one")[2])
+    monkeypatch.setattr(mixing, "MANY", 10)
+    assert sum(told in line for line in run(forty, tmp_path / "two")[2]) == 1
+
+
 def test_a_stopped_run_has_none_and_one_that_goes_on_has(forty, tmp_path):
     """There may be no time left for it."""
     inputs = {"table": forty.table, "sequences": forty.sequences}
