@@ -333,7 +333,12 @@ def small_model(folder: Path, **options: Any) -> Path:
     """A model with these options of `train`, trained on next to nothing."""
     made = synthetic.study(10, 20, 4, 20)
     config = TrainConfig(
-        metadata_column=("value",), task="regression", epochs=1, **options
+        metadata_column=("value",),
+        task="regression",
+        epochs=1,
+        ensemble=("network",),
+        cross_fit=0,
+        **options,
     )
     train(
         config,

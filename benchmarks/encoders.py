@@ -2,9 +2,9 @@
 
 Groups (or samples) are dealt to folds. For each fold, seed and setting, an encoder is
 pre-trained on the samples of the other folds, a head (or several) is trained on it
-while it stays frozen, and the fold itself is predicted: by the head, which has no
-linear_part unless asked for, and by a ridge that is fitted on the encoder's embedding
-of the samples. The ridge has no random start of its own, as the head has.
+while it stays frozen, and the fold itself is predicted: by the head, which is one
+network alone unless more is asked for, and by a ridge that is fitted on the encoder's
+embedding of the samples. The ridge has no random start of its own, as the head has.
 
 Before that, steps of all settings (forward and backward) are timed in turn on the same
 samples, so that other work on the machine slows them alike. CPU seconds are those of
@@ -195,7 +195,7 @@ def inputs_of(data: Data) -> tuple[dict[str, Any], dict[str, Any]]:
 def train_config(data: Data, options: dict, head: dict) -> TrainConfig:
     """Of a head on a frozen encoder; samples are read as in pre-training.
 
-    It is the network alone, unless `head` has linear_part.
+    It is one network alone, unless `head` asks for more.
     """
     same = ("rarefy_depth", "missing_features", "group_column", "batch_size")
     same = {name: options[name] for name in same if name in options}
@@ -203,7 +203,7 @@ def train_config(data: Data, options: dict, head: dict) -> TrainConfig:
         task=data.task,
         metadata_column=(data.column,),
         freeze_base=True,
-        **same | {"linear_part": False} | head,
+        **same | {"ensemble": ("network",), "cross_fit": 0} | head,
     )
 
 
@@ -328,7 +328,7 @@ def existing(name: str, required: bool = True) -> Callable:
     "heads",
     multiple=True,
     default=("",),
-    help='Options of train, such as "linear_part=true lr=0.01"; each makes a head.',
+    help='Options of train, such as "cross_fit=5 lr=0.01"; each makes a head.',
 )
 @click.option("--json", "path", type=click.Path(path_type=Path, dir_okay=False))
 def main(

@@ -29,7 +29,8 @@ from tests import generate
 Options = dict[str, Any]
 
 BOTH = {"rarefy_depth": 300, "device": "cpu", "lr": 1e-3}
-TRAINING = generate.SIZES | BOTH | {"nuc_penalty": 0.0, "linear_part": False}
+ONE_NETWORK = {"ensemble": ("network",), "cross_fit": 0}
+TRAINING = generate.SIZES | BOTH | ONE_NETWORK | {"nuc_penalty": 0.0}
 PRETRAINING = generate.SIZES | BOTH | {"embedding_dim": 64}
 #: What is compared with and without the start.
 RUNS: tuple[tuple[str, Options], ...] = (

@@ -58,8 +58,10 @@ def metadata_factory():
 def _train(use, table, metadata, **options):
     return use.action(
         use.UsageAction("aam", "train"),
-        use.UsageInputs(table=table, metadata=metadata, **options, **SMALL),
-        use.UsageOutputNames(model="model", predictions="validation_predictions"),
+        use.UsageInputs(
+            table=table, metadata=metadata, **options, **SMALL, cross_fit=2
+        ),
+        use.UsageOutputNames(model="model", predictions="out_of_fold"),
     )
 
 

@@ -22,6 +22,8 @@ from q2_aam.plugin_setup import plugin
 def _history_metadata(history: pd.DataFrame) -> qiime2.Metadata:
     width = len(f"{history['epoch'].max():.0f}")  # so that ids sort like numbers
     ids = [f"epoch {epoch:0{width}.0f}" for epoch in history["epoch"]]
+    if "fold" in history:
+        ids = [f"fold {f:.0f} {i}" for f, i in zip(history["fold"], ids, strict=True)]
     numbers = history.astype(float).replace([np.inf, -np.inf], np.nan)
     return qiime2.Metadata(numbers.set_axis(pd.Index(ids, name="id"), axis=0))
 

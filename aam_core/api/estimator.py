@@ -132,13 +132,18 @@ class Estimator(BaseEstimator):
     def _outcome(self) -> dict[str, Any]:
         """What the summary says of a fitted model."""
         split = self.config_["split"]
-        samples = [
-            f"{len(split[side]):,} {side}" for side in ("training", "validation")
-        ]
+        samples = [f"{len(split[n]):,} {n}" for n in ("training", "validation")]
         rows = {"samples": " and ".join(samples)}
-        if "best_epoch" in self.config_:
+        if "folds" in split:
+            rows["samples"] = (
+                f"{len(split['training']):,} in {len(split['folds'])} folds"
+            )
+        elif "best_epoch" in self.config_:
             best, last = self.config_["best_epoch"], len(self.history_)
             rows["best epoch"] = f"{best} of {last}"
+        ensemble = self.config_.get("ensemble", {})
+        for name, weight in ensemble.get("weights", {}).items():
+            rows[f"weight of {name}"] = weight
         if not self.config_.get("completed", True):
             rows["completed"] = "no, the run was stopped"
         scores = {n: v for n, v in self.scores_.items() if n.startswith("val_")}

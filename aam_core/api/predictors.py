@@ -187,9 +187,9 @@ class Regressor(RegressorMixin, Predictor):
     scores_ : dict
         The scores of the best epoch, with those of the validation samples (`val_…`).
     val_predictions_ : pandas.DataFrame
-        Predictions of the validation samples, one column per target; of `fit` only.
-        Later, `predict` makes the same of the samples in
-        ``config_["split"]["validation"]``.
+        Predictions of samples by members that were not fitted to them, one column per
+        target; of `fit` only. With folds (`cross_fit`) these are all labelled samples,
+        else the validation samples, of which `predict` makes the same later.
     report_ : list of str
         What the run said.
     encoder_ : Encoder, path or None

@@ -18,9 +18,15 @@ from aam_core.cli.aliases import (
     translated,
 )
 from aam_core.cli.guide import COVARIATES
-from aam_core.cli.options import Flag, Topical, configured, make_config
+from aam_core.cli.options import (
+    Flag,
+    Topical,
+    configured,
+    given_options,
+    make_config,
+)
 from aam_core.cli.run_folder import messages, run_folder, state_folder
-from aam_core.config import CategoricalOptions, ColumnOptions
+from aam_core.config import CategoricalOptions, ColumnOptions, ForestConfig
 from aam_core.distributed.launch import rank
 from aam_core.errors import InputError
 from aam_core.io.run_layout import BEST, LAST, model_in
@@ -248,12 +254,18 @@ def predict(
     type=FILE,
     help="Ids of the samples to predict; without, all but --train-samples.",
 )
+@click.option(
+    "--model",
+    type=DIRECTORY,
+    help="What train wrote: target, samples and folds are the model's.",
+)
 @click.option("--output", required=True, type=NEW, help="Predictions (TSV).")
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @classifier_option
 def rf_baseline(
     table: Path,
     metadata: Path,
+    model: Path | None,
     train_samples: Path | None,
     val_samples: Path | None,
     output: Path,
@@ -262,17 +274,32 @@ def rf_baseline(
 ) -> None:
     """Predict with a random forest, on the same split as a model."""
     with clear_errors():
-        config = make_config("rf-baseline", given | task_of(given))
+        options = given_options("rf-baseline", given | task_of(given))
+        samples: dict[str, Any] = {
+            "training": read_list(train_samples),
+            "validation": read_list(val_samples),
+        }
         check_new([output], overwrite)
+        from aam_core.commands.rf_baseline import as_trained, samples_of
         from aam_core.commands.rf_baseline import rf_baseline as run
+        from aam_core.io.model_folder import read_config
 
+        if model is not None:
+            if any(samples.values()):
+                raise InputError(
+                    "--model brings its own samples: leave --train-samples and "
+                    "--val-samples out, or --model."
+                )
+            trained = read_config(model_in(model))
+            options = as_trained(options, trained["options"])
+            samples = samples_of(trained["split"])
+        config = ForestConfig(**options)
         with messages():
             found = run(
                 config,
                 table=read_table(table, None)["table"],
                 metadata=read_metadata(metadata),
-                training=read_list(train_samples),
-                validation=read_list(val_samples),
+                **samples,
                 report=logging.getLogger("aam_core").info,
             )
         write_table(found.predictions, output)
@@ -348,6 +375,9 @@ def write_lists(folder: Path) -> None:
     for name, side in (("train", "training"), ("val", "validation")):
         text = "".join(f"{i}\n" for i in split[side])
         (folder / f"{name}_samples.txt").write_text(text)
+    if "folds" in split:
+        rows = [f"{i}\t{n}\n" for n, fold in enumerate(split["folds"], 1) for i in fold]
+        (folder / "folds.tsv").write_text("".join(["id\tfold\n", *rows]))
     shutil.copyfile(folder / BEST / HISTORY, folder / HISTORY)
 
 

@@ -78,6 +78,11 @@ def configured(name: str) -> Callable[[click.Command], click.Command]:
 
 def make_config(command: str, given: dict[str, Any]) -> Any:
     """The config of a command from the options that were given on the line."""
+    return COMMANDS[command](**given_options(command, given))
+
+
+def given_options(command: str, given: dict[str, Any]) -> dict[str, Any]:
+    """The options of a command that were given on the line."""
     values = {}
     for spec in option_specs(COMMANDS[command]):
         value = given.get(spec.name)
@@ -85,4 +90,4 @@ def make_config(command: str, given: dict[str, Any]) -> Any:
             value = tuple(v for text in value or () for v in text.split(","))
         if value is not None and value != ():
             values[spec.name] = value
-    return COMMANDS[command](**values)
+    return values

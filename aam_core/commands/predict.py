@@ -9,15 +9,17 @@ import pandas as pd
 import torch
 
 from aam_core.config import PredictConfig
-from aam_core.data.batches import Batch
+from aam_core.data.batches import Batch, BatchMaker
 from aam_core.data.categories import CategoricalEncoder, category_labels
+from aam_core.data.study import Study
 from aam_core.data.table import FeatureTable
-from aam_core.data.target_decoder import Decoder
+from aam_core.ensemble.community import read_community
+from aam_core.ensemble.mixture import NETWORK
+from aam_core.ensemble.saved import Ensemble, load_ensemble
 from aam_core.errors import InputError, some
-from aam_core.inference.encode import collect, contributions_of, encode_table
+from aam_core.inference.encode import AsvTable, collect, contributions_of, encode_table
 from aam_core.inference.random_draws import (
     all_passes,
-    average,
     number_of_passes,
     samples_above,
 )
@@ -27,8 +29,8 @@ from aam_core.inference.reading import (
     made_ready,
     read_as_trained,
 )
-from aam_core.io.load import load_model, read_kind
-from aam_core.reporting import Report, logger
+from aam_core.nn.predictor import SequencePredictor
+from aam_core.reporting import Report, logger, silent
 from aam_core.runtime.device import choose_device
 from aam_core.runtime.spill import SpillBuffer
 from aam_core.training.memory import MemoryProfile
@@ -80,46 +82,31 @@ def predict(
     """
     device = choose_device(config)
     profile = MemoryProfile(device, config.memory_profile)
-    saved = read_kind(model, "model")
-    decoder = Decoder.from_dict(saved["task"], saved["target"])
-    options = saved["options"]
-    number = number_of_passes(config, options)
+    ensemble = load_ensemble(model)
+    saved = ensemble.saved
+    number = number_of_passes(config, saved["options"])
     study = read_as_trained(saved, table, sequences, config, report)
     ids = study.table.sample_ids
-    categories_NK, groups = _covariates(saved, config, metadata, ids, report)
-    maker = batches_as_trained(saved, study, categories_NK)
-    every = np.arange(len(ids))
-    network = made_ready(load_model(model), config, device, report)
+    groups = _check_covariates(ensemble, config, metadata, ids, report)
     report(
         f"Predicting {len(ids):,} samples with {study.table.shape[1]:,} distinct ASVs "
         f"on {device.type}."
     )
     profile.mark("preparation")
-    buffer = SpillBuffer.of(config, device, report)
-    asvs = encode_table(network.base, study, every, config, device, buffer=buffer)
-    added = contributions_of(network, asvs)
-    profile.mark("encoding of ASVs")
-
-    def of_batch(batch: Batch) -> dict[str, torch.Tensor]:
-        return network(batch, asvs(batch), added_UO=added(batch))
-
-    def run(rows: np.ndarray, draw: int) -> torch.Tensor:
-        names = ("target",)
-        return collect(of_batch, maker, rows, names, config, device, draw)["target"]
-
-    above = samples_above(study, every, options["token_limit"])
-    if number > 1:
-        report(
-            f"{len(above):,} of {len(ids):,} samples have more than "
-            f"{options['token_limit']:,} ASVs: their predictions are means over "
-            f"{number:,} random draws."
+    found = _classical(ensemble, study, metadata, groups)
+    passes = [found]
+    if ensemble.networks:
+        of_networks = _network_passes(
+            ensemble, study, config, metadata, groups, device, number, report
         )
-    passes = all_passes(run(every, 0), above, number, run)
-    raw = average(passes, decoder.task).float().cpu().numpy()
+        passes = [{NETWORK: value} | found for value in of_networks]
+    space, decoder = ensemble.space, ensemble.space.decoder
+    mean = {n: np.mean([p[n] for p in passes], axis=0) for n in passes[0]}
+    raw = space.raw(mean, ensemble.weights)
     details = decoder.details(raw, ids, groups)
     if config.output_variance:
-        spread = decoder.spread(passes.float().cpu().numpy(), ids, groups)
-        details = details.join(spread)
+        each = np.stack([space.raw(p, ensemble.weights) for p in passes])
+        details = details.join(decoder.spread(each, ids, groups))
     profile.mark("prediction")
     profile.tell(report)
     predictions = decoder.predictions(raw, ids, groups)
@@ -129,35 +116,126 @@ def predict(
     )
 
 
-def _covariates(
-    saved: Mapping,
+def _classical(
+    ensemble: Ensemble,
+    study: Study,
+    metadata: pd.DataFrame | None,
+    groups: list[str] | None,
+) -> dict[str, np.ndarray]:
+    """What the members beside the network predict, by member."""
+    if ensemble.classical.empty:
+        return {}
+    ids = study.table.sample_ids
+    categories_NK = _indices(ensemble.categories, metadata, ids)
+    samples = read_community(study).with_categories(categories_NK)
+    space = ensemble.space
+    return {
+        name: space.taken(raw, space.decoder, groups)
+        for name, raw in ensemble.classical.predict(samples).items()
+    }
+
+
+def _network_passes(
+    ensemble: Ensemble,
+    study: Study,
+    config: PredictConfig,
+    metadata: pd.DataFrame | None,
+    groups: list[str] | None,
+    device: torch.device,
+    number: int,
+    report: Report,
+) -> list[np.ndarray]:
+    """The mean of the networks at each pass, as members are mixed."""
+    ids, options = study.table.sample_ids, ensemble.saved["options"]
+    every = np.arange(len(ids))
+    above = samples_above(study, every, options["token_limit"])
+    if number > 1:
+        report(
+            f"{len(above):,} of {len(ids):,} samples have more than "
+            f"{options['token_limit']:,} ASVs: their predictions are means over "
+            f"{number:,} random draws."
+        )
+    base = asvs = None
+    found = []
+    for network in ensemble.networks:
+        model = made_ready(network.model, config, device, silent if found else report)
+        if model.base is not base:
+            buffer = SpillBuffer.of(config, device, report)
+            base = model.base
+            asvs = encode_table(base, study, every, config, device, buffer=buffer)
+        categories_NK = _indices(network.categories, metadata, ids)
+        maker = batches_as_trained(ensemble.saved, study, categories_NK)
+        passes = _passes(model, asvs, maker, above, config, device, number)
+        passes = passes.float().cpu().numpy()
+        found.append(
+            [ensemble.space.taken(raw, network.decoder, groups) for raw in passes]
+        )
+    return list(np.mean(found, axis=0))
+
+
+def _passes(
+    model: SequencePredictor,
+    asvs: AsvTable,
+    maker: BatchMaker,
+    above: np.ndarray,
+    config: PredictConfig,
+    device: torch.device,
+    number: int,
+) -> torch.Tensor:
+    """(P, N, …) what one network returns."""
+    added = contributions_of(model, asvs)
+
+    def of_batch(batch: Batch) -> dict[str, torch.Tensor]:
+        return model(batch, asvs(batch), added_UO=added(batch))
+
+    def run(rows: np.ndarray, draw: int) -> torch.Tensor:
+        names = ("target",)
+        return collect(of_batch, maker, rows, names, config, device, draw)["target"]
+
+    every = np.arange(len(maker.sizes))
+    return all_passes(run(every, 0), above, number, run)
+
+
+def _indices(
+    encoder: CategoricalEncoder | None,
+    metadata: pd.DataFrame | None,
+    ids: np.ndarray,
+) -> np.ndarray | None:
+    """Covariates (N, K) as a member of the ensemble numbers them.
+
+    A category that the whole model knows may be new to one that was fitted to folds.
+    """
+    if encoder is None:
+        return None
+    return encoder.transform(metadata, ids, "ignore", silent)
+
+
+def _check_covariates(
+    ensemble: Ensemble,
     config: PredictConfig,
     metadata: pd.DataFrame | None,
     ids: np.ndarray,
     report: Report,
-) -> tuple[np.ndarray | None, list[str] | None]:
-    """Covariates (n, K) and the categories that the target's scale depends on."""
-    by_scale = saved["target"]["normalize_by"]
-    covariates = saved["categories"]["columns"] if saved["categories"] else []
-    names = by_scale + [column["name"] for column in covariates]
+) -> list[str] | None:
+    """The categories that the target's scale depends on, when all is there."""
+    decoder, encoder = ensemble.space.decoder, ensemble.categories
+    by_scale = list(decoder.normalize_by)
+    names = by_scale + (list(encoder.get_cardinalities()) if encoder else [])
     if not names:
-        return None, None
+        return None
     if metadata is None:
         raise InputError(
             f"The model is conditioned on the metadata columns {some(names)}: pass the "
             "sample metadata."
         )
-    categories_NK = groups = None
-    if covariates:
-        categories_NK = CategoricalEncoder.from_dict(saved["categories"]).transform(
-            metadata, ids, config.unknown_categories, report
+    if encoder is not None:
+        encoder.transform(metadata, ids, config.unknown_categories, report)
+    if not by_scale:
+        return None
+    groups = category_labels(metadata, by_scale, ids, report)
+    if unseen := decoder.scaler.unseen(groups):
+        report(
+            "Categories that training did not see take the scale of all samples: "
+            f"{some(unseen)}."
         )
-    if by_scale:
-        groups = category_labels(metadata, by_scale, ids, report)
-        scaler = Decoder.from_dict(saved["task"], saved["target"]).scaler
-        if unseen := scaler.unseen(groups):
-            report(
-                "Categories that training did not see take the scale of all samples: "
-                f"{some(unseen)}."
-            )
-    return categories_NK, groups
+    return groups

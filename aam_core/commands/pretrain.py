@@ -1,6 +1,6 @@
 """Pre-training: an encoder learned without labels."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,15 +12,18 @@ from aam_core.data.inputs import Matrix, Sources, prepare_inputs, split_rows
 from aam_core.data.phylogeny import Phylogeny
 from aam_core.data.table import FeatureTable
 from aam_core.distributed.launch import on_all_devices
+from aam_core.distributed.strategy import Strategy
 from aam_core.errors import InputError
 from aam_core.nn.encoder import Encoder
 from aam_core.reporting import Log, Report, logger
-from aam_core.training.loop import Fit
 from aam_core.training.pretrain_session import PretrainSession
 from aam_core.training.run import (
     Finished,
+    Part,
     Prepared,
     RunFiles,
+    Trained,
+    outcome,
     resolve_from,
     run_training,
 )
@@ -111,9 +114,12 @@ class Pretraining:
         training, validation = split_rows(
             inputs.study, config, metadata=self.metadata, least=2, report=report
         )
-        return Prepared(arch, inputs, training, validation)
+        return Prepared(arch, inputs, (Part(training, validation, validation),))
 
-    def model(self, base: Encoder, prepared: Prepared) -> Encoder:
+    def begin(self, prepared: Prepared, strategy: Strategy, report: Report) -> None:
+        """Nothing is to do before."""
+
+    def model(self, base: Encoder, part: Part) -> Encoder:
         """The encoder itself is trained."""
         return base
 
@@ -121,12 +127,17 @@ class Pretraining:
         self,
         model: Encoder,
         prepared: Prepared,
+        part: Part,
         device: torch.device,
         report: Report,
     ) -> PretrainSession:
         """The run of a model."""
-        return PretrainSession(self.config, model, *prepared.samples, device)
+        sides = (part.training, part.validation)
+        return PretrainSession(self.config, model, prepared.inputs, *sides, device)
 
-    def finish(self, session: PretrainSession, result: Fit, report: Log) -> Finished:
+    def finish(
+        self, prepared: Prepared, begun: None, trained: Sequence[Trained], report: Log
+    ) -> Finished:
         """Nothing is left to do."""
-        return Finished({}, result.best_state)
+        (only,) = trained
+        return Finished(outcome(only), only.weights)

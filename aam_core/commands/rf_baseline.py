@@ -1,8 +1,9 @@
-"""The random forest that a model must beat, on exactly the model's split."""
+"""The random forest that a model must beat, on exactly the model's samples."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.preprocessing import normalize
 
 from aam_core.config import ForestConfig
+from aam_core.config.option import option_specs
 from aam_core.data import splits
 from aam_core.data.table import FeatureTable
 from aam_core.data.targets import read_target
@@ -23,15 +25,22 @@ from aam_core.reporting import Report
 class ForestResult:
     """What the forest predicted, and how well."""
 
-    #: index: validation samples; one column per target (numbers, or class labels)
+    #: index: samples that the forest was not fitted to; one column per target (numbers,
+    #: or class labels)
     predictions: pd.DataFrame
     #: classification: one column per class
     probabilities: pd.DataFrame | None
-    #: by feature id, the most important first
+    #: by feature id, the most important first; the mean over folds
     importance: pd.Series
     metrics: dict[str, float]
     training: list[str]
     validation: list[str]
+
+
+#: Options of the forest that a model brings along where they are at their default.
+FROM_MODEL = ("metadata_column", "task", "rarefy_depth", "seed")
+#: Those of them that may not differ from the model's.
+SAME_TARGET = ("metadata_column", "task")
 
 
 def rf_baseline(
@@ -41,6 +50,7 @@ def rf_baseline(
     metadata: pd.DataFrame,
     training: Sequence[str] | None = None,
     validation: Sequence[str] | None = None,
+    folds: Sequence[Sequence[str]] | None = None,
     report: Report,
 ) -> ForestResult:
     """Train a random forest on relative abundances and predict held-out samples.
@@ -59,6 +69,9 @@ def rf_baseline(
     training, validation : sequence of str, optional
         Samples to learn from, such as a model's, and samples to predict. With one of
         them, the other is all other labelled samples; without both: a new split.
+    folds : sequence, optional
+        Instead of them: samples of each fold, such as a model's. A forest predicts each
+        of them, fitted to the others.
     report : callable
         Is told what was left out.
 
@@ -76,10 +89,101 @@ def rf_baseline(
     target = read_target(
         metadata, config.metadata_column, config.task, table.sample_ids, report
     ).sort_index()
+    if folds is not None:
+        return _over_folds(config, table, target, folds)
     if training is None and validation is None:
         training, validation = _new_split(config, metadata, target, report)
     else:
         training, validation = _given_split(target, training, validation)
+    return _fitted(config, table, target, training, validation)
+
+
+def as_trained(
+    options: Mapping[str, Any], trained: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Options of the forest, with the model's where the user chose none.
+
+    Parameters
+    ----------
+    options : mapping
+        What the user chose, or defaults.
+    trained : mapping
+        The options that the model was trained with.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    InputError
+        If the user chose another target than the model's.
+    """
+    options = dict(options)
+    for spec in option_specs(ForestConfig):
+        if spec.name not in FROM_MODEL:
+            continue
+        chosen = spec.check(options.get(spec.name, spec.default))
+        own = spec.check(trained[spec.name])
+        if chosen == spec.default:
+            options[spec.name] = own
+        elif chosen != own and spec.name in SAME_TARGET:
+            raise InputError(
+                f"{spec.name} is {chosen!r}, but the model was trained with {own!r}: "
+                f"leave {spec.name} out, or leave the model out."
+            )
+    return options
+
+
+def samples_of(split: Mapping[str, Any]) -> dict[str, Any]:
+    """The samples of a model, as `rf_baseline` takes them."""
+    if "folds" in split:
+        return {"folds": split["folds"]}
+    return {name: split[name] for name in ("training", "validation")}
+
+
+def _over_folds(
+    config: ForestConfig,
+    table: FeatureTable,
+    target: pd.DataFrame,
+    folds: Sequence[Sequence[str]],
+) -> ForestResult:
+    """A forest for each fold, fitted to the others."""
+    every = [sample for fold in folds for sample in fold]
+    results = []
+    for fold in folds:
+        others = sorted(set(every) - set(fold))
+        sides = _given_split(target, others, list(fold))
+        results.append(_fitted(config, table, target, *sides))
+    predictions = pd.concat([r.predictions for r in results]).sort_index()
+    probabilities = None
+    if results[0].probabilities is not None:
+        probabilities = pd.concat([r.probabilities for r in results]).sort_index()
+        probabilities = probabilities.fillna(0.0)
+        probabilities = probabilities[sorted(probabilities)]
+    importance = pd.concat([r.importance for r in results], axis=1).fillna(0.0)
+    importance = importance.mean(axis=1).rename("importance").rename_axis("id")
+    return replace(
+        results[0],
+        predictions=predictions,
+        probabilities=probabilities,
+        importance=importance.sort_values(ascending=False, kind="stable"),
+        metrics=_metrics(
+            config, target.loc[predictions.index], predictions, probabilities
+        ),
+        training=sorted(every),
+        validation=sorted(every),
+    )
+
+
+def _fitted(
+    config: ForestConfig,
+    table: FeatureTable,
+    target: pd.DataFrame,
+    training: list[str],
+    validation: list[str],
+) -> ForestResult:
+    """A forest of the training samples, and what it predicts of the others."""
     features, feature_ids = _relative_abundances(table, training + validation)
     seen = np.unique(features[: len(training)].indices)
     features, feature_ids = features[:, seen], feature_ids[seen]
@@ -88,14 +192,15 @@ def rf_baseline(
     importance = pd.Series(
         forest.feature_importances_, pd.Index(feature_ids, name="id"), name="importance"
     )
-    predictions, probabilities, metrics = _predict(
-        config, forest, features[len(training) :], target.loc[validation]
+    true = target.loc[validation]
+    predictions, probabilities = _predict(
+        config, forest, features[len(training) :], true
     )
     return ForestResult(
         predictions=predictions,
         probabilities=probabilities,
         importance=importance.sort_values(ascending=False, kind="stable"),
-        metrics=metrics,
+        metrics=_metrics(config, true, predictions, probabilities),
         training=training,
         validation=validation,
     )
@@ -200,17 +305,30 @@ def _predict(
     forest: RandomForestRegressor | RandomForestClassifier,
     features: sparse.csr_matrix,
     target: pd.DataFrame,
-) -> tuple[pd.DataFrame, pd.DataFrame | None, dict[str, float]]:
+) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    """Predictions, and the probabilities of classes."""
     index = pd.Index(target.index, name="id")
-    values = _values(config, target)
     predicted = forest.predict(features)
     if config.task == "regression":
-        scores = regression_metrics(values, predicted, config.metadata_column)
-        return pd.DataFrame(predicted, index, list(target.columns)), None, scores
-    probabilities = forest.predict_proba(features)
-    scores = classification_metrics(values, predicted, probabilities, forest.classes_)
+        return pd.DataFrame(predicted, index, list(target.columns)), None
     classes = forest.classes_.astype(object)
     labels = pd.DataFrame(
         predicted.astype(object), index, list(target.columns), dtype=object
     )
-    return labels, pd.DataFrame(probabilities, index, classes), scores
+    return labels, pd.DataFrame(forest.predict_proba(features), index, classes)
+
+
+def _metrics(
+    config: ForestConfig,
+    target: pd.DataFrame,
+    predictions: pd.DataFrame,
+    probabilities: pd.DataFrame | None,
+) -> dict[str, float]:
+    """Scores of predictions of these samples."""
+    values = _values(config, target)
+    predicted = predictions.to_numpy()
+    predicted = predicted[:, 0] if values.ndim == 1 else predicted
+    if config.task == "regression":
+        return regression_metrics(values, predicted, config.metadata_column)
+    classes = probabilities.columns.to_numpy()
+    return classification_metrics(values, predicted, probabilities.to_numpy(), classes)

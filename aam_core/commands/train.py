@@ -1,35 +1,36 @@
 """Training: a predictor of sample metadata."""
 
 import dataclasses
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 
+from aam_core.commands.cross_fit import CrossFit
 from aam_core.config import TrainConfig
-from aam_core.data.inputs import Matrix, Sources, prepare_inputs, split_rows
+from aam_core.data.folds import balanced_folds
+from aam_core.data.inputs import Inputs, Matrix, Sources, prepare_inputs, split_rows
 from aam_core.data.labels import fit_labels, without_new_classes
 from aam_core.data.phylogeny import Phylogeny
-from aam_core.data.splits import read_groups
+from aam_core.data.splits import group_names, read_groups, split
 from aam_core.data.table import FeatureTable
 from aam_core.data.targets import read_target
 from aam_core.distributed.launch import on_all_devices
-from aam_core.ensemble.mixing import mix_linear
+from aam_core.distributed.strategy import Strategy
+from aam_core.ensemble.mixture import NETWORK
 from aam_core.errors import InputError
 from aam_core.nn.encoder import Encoder
 from aam_core.nn.fusion import check_heads
 from aam_core.nn.predictor import SequencePredictor
-from aam_core.reporting import Log, Report, logger
-from aam_core.training.loop import Fit
+from aam_core.reporting import Log, Report, logger, silent
 from aam_core.training.run import (
     Finished,
+    Part,
     Prepared,
     RunFiles,
+    Trained,
     resolve_from,
     run_training,
 )
@@ -74,7 +75,7 @@ def train(
     report : callable
         Takes sentences for the user.
     tensorboard : Path, optional
-        Folder for event files.
+        Folder for event files; with folds one folder for each in it.
     state : Path, optional
         Folder for the state of training, written after each epoch and removed when
         the model is complete. It may be `output`: a stopped run then leaves its state
@@ -86,7 +87,9 @@ def train(
     Returns
     -------
     pandas.DataFrame
-        Predictions of the validation samples, one column per target.
+        Predictions of samples by members that were not fitted to them, one column per
+        target: of all labelled samples, each by those without its fold; of the
+        validation samples, where there are no folds.
 
     Raises
     ------
@@ -116,26 +119,31 @@ class Training:
 
     def prepare(self, encoder: Path | None, report: Report) -> Prepared:
         """Align samples and labels, divide them, and fit scales and categories."""
-        config, metadata = self.config, self.metadata
+        config = self.config
+        network = NETWORK in config.ensemble
         if config.freeze_base and encoder is None:
             raise InputError(
                 "freeze_base needs a pre-trained encoder: pass one, or leave "
                 "freeze_base out."
+            )
+        if encoder is not None and not network:
+            raise InputError(
+                "A pre-trained encoder has no effect where ensemble has no network: "
+                "leave it out, or add network to ensemble."
             )
         arch = resolve_from(config, encoder)
         check_heads(config, arch.embedding_dim)
         sources = self._labelled(report)
         inputs = prepare_inputs(config, sources, max_bp=arch.max_bp, report=report)
         target = self._target(inputs.study.table.sample_ids, report)
-        classes = target.iloc[:, 0].tolist() if self.task == "classification" else None
-        training, validation = split_rows(
-            inputs.study, config, metadata=metadata, labels=classes, report=report
-        )
-        if classes:
-            validation = without_new_classes(target, training, validation, report)
-        labels = fit_labels(config, metadata, target, training, report)
+        divide = self._folds if config.cross_fit else self._split
+        parts = divide(inputs, target, report)
+        labels = parts[0].labels
+        if config.cross_fit:
+            every = np.arange(len(target))
+            labels = fit_labels(config, self.metadata, target, every, report)
         read = {"target": target.to_numpy(), "categories": labels.categories_NK}
-        return Prepared(arch, inputs, training, validation, labels, read)
+        return Prepared(arch, inputs, parts, network, labels, read, encoder)
 
     def _target(self, ids: np.ndarray, report: Report) -> pd.DataFrame:
         config = self.config
@@ -150,73 +158,103 @@ class Training:
         labelled = np.flatnonzero(np.isin(table.sample_ids, target.index))
         return dataclasses.replace(self.sources, table=table.take_samples(labelled))
 
-    def model(self, base: Encoder, prepared: Prepared) -> SequencePredictor:
+    def _split(
+        self, inputs: Inputs, target: pd.DataFrame, report: Report
+    ) -> tuple[Part, ...]:
+        """One part, whose validation samples are held out."""
+        config, metadata = self.config, self.metadata
+        classes = target.iloc[:, 0].tolist() if self.task == "classification" else None
+        training, validation = split_rows(
+            inputs.study, config, metadata=metadata, labels=classes, report=report
+        )
+        if classes:
+            validation = without_new_classes(target, training, validation, report)
+        labels = fit_labels(config, metadata, target, training, report)
+        return (Part(training, validation, validation, labels),)
+
+    def _folds(
+        self, inputs: Inputs, target: pd.DataFrame, report: Report
+    ) -> tuple[Part, ...]:
+        """A part for each fold; its best epoch is chosen without the fold."""
+        config, ids = self.config, inputs.study.table.sample_ids
+        groups = self.groups(ids)
+        first = target.iloc[:, 0]
+        folds = balanced_folds(first, groups, config.cross_fit, config.seed)
+        if len(folds) < 2:
+            raise InputError(
+                f"There are {len(ids):,} samples with a label"
+                + (f" in {len(set(groups)):,} group" if groups is not None else "")
+                + ", which makes no two folds (cross_fit): add samples or groups."
+            )
+        if len(folds) < config.cross_fit:
+            report(
+                f"{len(folds)} folds are made instead of {config.cross_fit} "
+                "(cross_fit): there are no more groups or samples."
+            )
+        classes = first.to_numpy() if self.task == "classification" else None
+        parts = []
+        for number, (fitted, held_out) in enumerate(folds):
+            sides = split(
+                ids[fitted],
+                config.test_size,
+                config.seed,
+                labels=None if classes is None else classes[fitted].tolist(),
+                groups=None if groups is None else groups[fitted].tolist(),
+                report=silent,
+            )
+            told = silent if number else report
+            labels = fit_labels(config, self.metadata, target, fitted, told)
+            parts.append(Part(*(fitted[side] for side in sides), held_out, labels))
+        return tuple(parts)
+
+    def groups(self, ids: np.ndarray) -> np.ndarray | None:
+        """The group of each sample, if there are any."""
+        found = read_groups(self.metadata, self.config.group_column, ids)
+        return None if found is None else group_names(ids, found)
+
+    def begin(self, prepared: Prepared, strategy: Strategy, report: Report) -> CrossFit:
+        """Fit kernel and trees without each of the folds."""
+        groups_N = self.groups(prepared.inputs.study.table.sample_ids)
+        cross_fit = CrossFit(self.config, prepared, groups_N, report)
+        if strategy.main:
+            cross_fit.fit_classical()
+        strategy.wait_for_main()
+        return cross_fit
+
+    def model(self, base: Encoder, part: Part) -> SequencePredictor:
         """A head on the encoder, which predicts a constant at first."""
-        config, labels = self.config, prepared.labels
+        config, labels = self.config, part.labels
         model = SequencePredictor(base, head_shape(config, labels), config.freeze_base)
-        set_first_guess(model, labels, prepared.training)
+        set_first_guess(model, labels, part.training)
         return model
 
     def session(
         self,
         model: SequencePredictor,
         prepared: Prepared,
+        part: Part,
         device: torch.device,
         report: Report,
     ) -> TrainSession:
         """The run of a model."""
-        inputs, training, validation = prepared.samples
         return TrainSession(
             self.config,
             model,
-            inputs,
-            prepared.labels,
-            training,
-            validation,
+            prepared.inputs,
+            part.labels,
+            part.training,
+            part.validation,
             device,
             report,
+            prepared.rows,
         )
 
-    def finish(self, session: TrainSession, result: Fit, report: Log) -> Finished:
-        """Mix in the linear part; predict the validation samples."""
-        strategy, model = session.strategy, session.model
-        strategy.load(model, result.best_state)
-        linear = self._add_linear(session, result, report)
-        raw = strategy.inside(session.raw_predictions)
-        labels = session.with_intervals(raw)
-        report(f"Validation: {_sentence(session.metrics(raw))}.")
-        description: dict[str, Any] = {
-            "head": dataclasses.asdict(model.shape),
-            "target": labels.decoder.to_dict(),
-            "categories": labels.categories and labels.categories.to_dict(),
-        }
-        if linear:
-            best = result.history[result.best_epoch - 1]
-            found = session.scores_of(torch.from_numpy(raw).to(session.device))
-            description["scores"] = best | found
-        ids = session.inputs.study.table.sample_ids[session.validation]
-        groups = session.groups(session.validation)
-        predictions = labels.decoder.predictions(raw, ids, groups)
-        return Finished(description, result.best_state | linear, predictions)
-
-    def _add_linear(
-        self, session: TrainSession, result: Fit, report: Report
-    ) -> dict[str, Tensor]:
-        """Add a linear part to the model, if it helps; its weights by name."""
-        config, model = self.config, session.model
-        if not config.linear_part:
-            return {}
-        if not result.completed:
-            report("linear_part is left out, since training was stopped.")
-            return {}
-        ids = session.inputs.study.table.sample_ids
-        groups_N = read_groups(self.metadata, config.group_column, ids)
-        linear = session.strategy.inside(partial(mix_linear, session, groups_N, report))
-        if linear is None:
-            return {}
-        model.add_linear(linear)
-        return {f"linear.{n}": value.cpu() for n, value in linear.state_dict().items()}
-
-
-def _sentence(scores: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
+    def finish(
+        self,
+        prepared: Prepared,
+        begun: CrossFit,
+        trained: Sequence[Trained],
+        report: Log,
+    ) -> Finished:
+        """Weigh the members, and fit those that are to be fitted to all samples."""
+        return begun.finish(trained, report)

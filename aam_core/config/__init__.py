@@ -30,6 +30,7 @@ from aam_core.config.device import (
     DeviceOptions,
     MemoryOptions,
 )
+from aam_core.config.ensemble import MEMBERS, EnsembleOptions
 from aam_core.config.forest import ForestOptions
 from aam_core.config.input import (
     DepthOptions,
@@ -62,6 +63,7 @@ __all__ = [
     "ARCHITECTURE",
     "COMMANDS",
     "DEFAULT_PRESET",
+    "MEMBERS",
     "MEMORY_FRACTION",
     "METRICS",
     "PRESETS",
@@ -74,6 +76,7 @@ __all__ = [
     "DepthOptions",
     "DeviceOptions",
     "EmbedConfig",
+    "EnsembleOptions",
     "FeatureOptions",
     "ForestConfig",
     "ForestOptions",

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from aam_core.config.covariates import CategoricalOptions, UnknownOptions
 from aam_core.config.device import CacheOptions, DeviceOptions, MemoryOptions
+from aam_core.config.ensemble import EnsembleOptions
 from aam_core.config.forest import ForestOptions
 from aam_core.config.input import (
     DepthOptions,
@@ -20,6 +21,7 @@ from aam_core.config.parallel import ParallelOptions
 from aam_core.config.prediction import PassOptions
 from aam_core.config.pretraining import BaseOptions, LossOptions
 from aam_core.config.target import ColumnOptions, OutputOptions
+from aam_core.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,8 +52,17 @@ class TrainConfig(
     BaseOptions,
     CategoricalOptions,
     OutputOptions,
+    EnsembleOptions,
 ):
     """Options of `train`."""
+
+    def _check(self) -> None:
+        uneven = self.over_penalty != self.under_penalty
+        if "network" not in self.ensemble and (uneven or self.loss_type == "quantile"):
+            raise InputError(
+                f"loss_type {self.loss_type} needs the network, since other members "
+                "predict means: add network to ensemble, or choose another loss_type."
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

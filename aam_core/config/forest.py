@@ -24,8 +24,9 @@ class ForestOptions(Options):
         "random_seed; lower it for a quick look.",
     )
     max_features: str = option(
-        "sqrt",
-        "Features tried at a split: sqrt, log2, a fraction (0.3), or a number (20).",
+        "auto",
+        "Features tried at a split: sqrt, log2, a fraction (0.3), or a number (20); "
+        "auto is sqrt for classes, and a third of the features for numbers.",
         when="Try a fraction such as 0.3 where few of many features carry the "
         "signal, so that splits find them more often.",
     )
@@ -53,6 +54,8 @@ class ForestOptions(Options):
     def features_per_split(self) -> str | float | int:
         """`max_features` as scikit-learn takes it."""
         text = self.max_features
+        if text == "auto":
+            return 1 / 3 if getattr(self, "task", None) == "regression" else "sqrt"
         if text in ("sqrt", "log2"):
             return text
         try:
@@ -64,6 +67,6 @@ class ForestOptions(Options):
         if number >= 1 and number.is_integer():
             return int(number)
         raise InputError(
-            f"max_features is {text!r}; allowed are sqrt, log2, a fraction of the "
-            "features such as 0.3, or a number of features such as 20."
+            f"max_features is {text!r}; allowed are auto, sqrt, log2, a fraction of "
+            "the features such as 0.3, or a number of features such as 20."
         )

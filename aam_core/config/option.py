@@ -107,7 +107,8 @@ class OptionSpec:
             values = value.split(",") if isinstance(value, str) else value
             if not isinstance(values, list | tuple):
                 raise InputError(f"{self.name} is {value!r}, but must be a list.")
-            if "" in [v.strip() for v in values if isinstance(v, str)]:
+            words = [v.strip() for v in values if isinstance(v, str)]
+            if "" in words and not self.choices:
                 raise InputError(
                     f"{self.name} is {value!r}: one of its values is empty."
                 )

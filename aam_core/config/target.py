@@ -155,15 +155,6 @@ class TargetOptions(ColumnOptions):
         "of unequal size; val_loss weighs the target as it is trained.",
     )
 
-    linear_part: bool = option(
-        True,
-        "Mix in the prediction of a linear model of the community, as much as suits "
-        "the validation samples: each ASV adds a contribution, which follows from its "
-        "sequence, times the log of its abundance.",
-        when="Turn it off where the network's prediction alone is asked for, for "
-        "example to compare networks.",
-    )
-
     def _check(self) -> None:
         if self.target_transform == "zscore-category" and not self.normalize_by:
             raise InputError(

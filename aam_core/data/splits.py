@@ -145,16 +145,27 @@ def _unbalanced(labels: list, kept_back: int) -> str:
     return ""
 
 
-def _by_group(
-    ids: np.ndarray, groups: list, test_size: float, seed: int, least: int
-) -> tuple[np.ndarray, np.ndarray]:
+def group_names(ids: np.ndarray, groups: Sequence) -> np.ndarray:
+    """The groups of samples as texts.
+
+    Raises
+    ------
+    InputError
+        If a sample has none.
+    """
     missing = np.array([pd.isna(group) for group in groups], dtype=bool)
     if missing.any():
         raise InputError(
             f"{missing.sum():,} samples have no value in the group_column: "
             f"{some(ids[missing])}. Add the values, or split without group_column."
         )
-    names = np.array([str(group) for group in groups])
+    return np.array([str(group) for group in groups])
+
+
+def _by_group(
+    ids: np.ndarray, groups: list, test_size: float, seed: int, least: int
+) -> tuple[np.ndarray, np.ndarray]:
+    names = group_names(ids, groups)
     number = len(set(names))
     kept_back = math.ceil(test_size * number)
     if 0 < kept_back < number:

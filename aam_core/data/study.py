@@ -3,8 +3,9 @@
 Shapes: N samples, F features, L nucleotides.
 """
 
+import hashlib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,11 +29,15 @@ class Study:
         Tokens of each feature, padded on the right.
     file_rank_F : ndarray of int64
         Position of each feature in the input table.
+    digests : tuple of bytes
+        16 bytes for each feature, the same where the whole sequences are the same,
+        also where they are longer than what `tokens_FL` holds of them.
     """
 
     table: FeatureTable
     tokens_FL: np.ndarray
     file_rank_F: np.ndarray
+    digests: tuple[bytes, ...] = ()
 
     @property
     def depths(self) -> np.ndarray:
@@ -41,7 +46,7 @@ class Study:
 
     def take_samples(self, rows: np.ndarray) -> "Study":
         """The samples of `rows` (positions or a mask), with all features."""
-        return Study(self.table.take_samples(rows), self.tokens_FL, self.file_rank_F)
+        return replace(self, table=self.table.take_samples(rows))
 
     def sample(
         self,
@@ -146,7 +151,15 @@ def prepare_study(
             "nucleotides (max_bp) and are cut."
         )
     file_rank_F = np.array([rank[name] for name in table.feature_ids], dtype=np.int64)
-    return Study(table, tokens_FL, file_rank_F)
+    return Study(table, tokens_FL, file_rank_F, tuple(map(digest, ordered)))
+
+
+def digest(sequence: str) -> bytes:
+    """What tells a sequence from all others, in 16 bytes.
+
+    Models name ASVs by it: no artifact then holds the sequences of a study.
+    """
+    return hashlib.blake2b(sequence.encode(), digest_size=16).digest()
 
 
 def _leave_out(

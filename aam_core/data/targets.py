@@ -206,6 +206,28 @@ class TargetScaler:
         values = scaled * scale + shift
         return np.expm1(values) if self.transform_name.startswith("log") else values
 
+    def from_other(
+        self, scaled: np.ndarray, other: "TargetScaler", groups: Sequence[str] | None
+    ) -> np.ndarray:
+        """What another scaler of the same target scaled, on the scale of this one.
+
+        Parameters
+        ----------
+        scaled : numpy.ndarray
+            (n, T) or (n, T, Q).
+        other : TargetScaler
+            With the same transform, fitted to other samples.
+        groups : sequence of str, optional
+            Categories of the samples, for zscore-category.
+        """
+        scaled = np.asarray(scaled, dtype=np.float64)
+        shift, scale = other._rows(len(scaled), groups)
+        own_shift, own_scale = self._rows(len(scaled), groups)
+        shift, scale = (shift - own_shift) / own_scale, scale / own_scale
+        if scaled.ndim == 3:
+            shift, scale = shift[..., None], scale[..., None]
+        return scaled * scale + shift
+
     @property
     def zero(self) -> np.ndarray:
         """Where 0 in the original units lies on the scale of all samples, (T,)."""

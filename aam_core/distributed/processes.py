@@ -17,6 +17,7 @@ DDP take, is dL/dθ. No factor is left, however often a step gathers.
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -52,6 +53,8 @@ from aam_core.runtime.device import PRECISIONS, is_sharded
 PER_WEIGHT = 16
 #: Fraction of a GPU's memory that weights may fill before `auto` divides the model.
 LARGE = 0.25
+#: Time that the main process may take for what it does alone.
+LONGEST_WAIT = timedelta(days=7)
 
 
 class Gather(torch.autograd.Function):
@@ -110,6 +113,7 @@ class Processes(Strategy):
         self.gathers = dist.new_group()
         self.control = dist.new_group(backend="gloo")
         self.root: nn.Module | None = None
+        self.waits = 0
 
     def prepare(self, model: nn.Module, first_loss: Callable[[], Tensor]) -> None:
         """Share the work of a model, which may be divided; see `Strategy`."""
@@ -251,6 +255,16 @@ class Processes(Strategy):
     def barrier(self) -> None:
         """Wait for all processes."""
         dist.barrier(group=self.control)
+
+    def wait_for_main(self) -> None:
+        """Wait by the store: a barrier would give up after minutes."""
+        store = dist.distributed_c10d._get_default_store()
+        self.waits += 1
+        key = f"aam-main-{self.waits}"
+        if self.main:
+            store.set(key, "done")
+        else:
+            store.wait([key], LONGEST_WAIT)
 
     def load(self, model: nn.Module, state: dict[str, Tensor]) -> None:
         """Set all weights to those that the main process has."""

@@ -119,6 +119,9 @@ class Strategy:
     def barrier(self) -> None:
         """Wait for all processes."""
 
+    def wait_for_main(self) -> None:
+        """Wait for what the main process does alone, however long it takes."""
+
     def weights(self, model: nn.Module) -> dict[str, Tensor]:
         """A copy of all weights, in the memory of the CPU of the main process."""
         return gather_full(model.state_dict(), self.main, copy=True)

@@ -13,6 +13,9 @@ from aam_core.nn.encoder import Encoder
 from aam_core.nn.head import HeadShape
 from aam_core.nn.predictor import SequencePredictor
 
+#: What the names of arrays start with that are no network's.
+OTHER_MEMBERS = ("kernel.", "trees.")
+
 
 def read_kind(directory: Path, kind: str) -> dict[str, Any]:
     """The configuration of an encoder or model, checked to be of this `kind`."""
@@ -42,12 +45,42 @@ def load_encoder(directory: Path, arch: Architecture | None = None) -> Encoder:
     return encoder.eval()
 
 
-def load_model(directory: Path) -> SequencePredictor:
-    """A trained predictor, in evaluation."""
+def network_prefix(number: int, total: int) -> str:
+    """What the names of a network's weights start with, if there are several."""
+    return "" if total == 1 else f"networks.{number}."
+
+
+def network_descriptions(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Head, target and categories of each network of a model."""
+    if "ensemble" in config:
+        return config["ensemble"].get("network", [])
+    return [config]  # schema 1 has one network
+
+
+def load_networks(directory: Path) -> list[SequencePredictor]:
+    """The networks of a model, in evaluation.
+
+    Those with a frozen encoder have the same one.
+    """
     config = read_kind(directory, "model")
-    head = {
-        n: tuple(v) if isinstance(v, list) else v for n, v in config["head"].items()
-    }
-    model = SequencePredictor(Encoder(architecture(config)), HeadShape(**head))
-    model.load_state_dict(load_file(directory / WEIGHTS))
-    return model.eval()
+    described = network_descriptions(config)
+    weights = load_file(directory / WEIGHTS) if described else {}
+    shared = {n: w for n, w in weights.items() if n.startswith("base.")}
+    base, networks = None, []
+    for number, one in enumerate(described):
+        head = {
+            n: tuple(v) if isinstance(v, list) else v for n, v in one["head"].items()
+        }
+        prefix = network_prefix(number, len(described))
+        if base is None or not shared:
+            base = Encoder(architecture(config))
+        network = SequencePredictor(base, HeadShape(**head))
+        own = {
+            n.removeprefix(prefix): w
+            for n, w in weights.items()
+            if n.startswith(prefix)
+        }
+        own = {n: w for n, w in own.items() if not n.startswith(OTHER_MEMBERS)}
+        network.load_state_dict(shared | own)
+        networks.append(network.eval())
+    return networks

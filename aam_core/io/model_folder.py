@@ -24,10 +24,14 @@ from safetensors import SafetensorError, safe_open
 import aam_core
 from aam_core.errors import InputError, some
 
-SCHEMA = 1
+SCHEMA = 2
+#: Schemas that are read: 1 had one network, with a linear model of the community in it.
+READ = (1, 2)
 CONFIG, WEIGHTS, HISTORY = "config.json", "model.safetensors", "history.tsv"
 STATE = "state.pt"  #: of an unfinished run, in a folder of its own or the model's
 STATE_SCHEMA = 1
+#: Schemas that are read: 1 had one network, with a linear model of the community in it.
+READ = (1, 2)
 SHARDS = "shards-"  #: and the epoch: a folder with the tensors of all processes
 #: What the folder of an artifact may hold.
 ENTRIES = (CONFIG, WEIGHTS, HISTORY, STATE)
@@ -221,10 +225,11 @@ def check_config(config: Any, path: Path | str) -> None:
     missing = [name for name in REQUIRED if name not in config]
     if missing:
         raise InputError(f"{path} lacks {some(missing)}: it is not a model's.")
-    if config["schema"] != SCHEMA:
+    if config["schema"] not in READ:
         raise InputError(
             f"{path} has schema {config['schema']!r}; this version of q2-aam reads "
-            f"{SCHEMA}. Use the version that wrote it: {config['software']}."
+            f"{' and '.join(map(str, READ))}. Use the version that wrote it: "
+            f"{config['software']}."
         )
     if config["kind"] not in KINDS:
         raise InputError(f"{path} has kind {config['kind']!r}; allowed: {some(KINDS)}.")
@@ -324,15 +329,24 @@ def check_layout(directory: Path | str, level: str = "max") -> None:
     if state.exists():
         _check_state_of(config, directory)
     history = read_history(directory)
-    if not history["epoch"].is_monotonic_increasing or not history["epoch"].is_unique:
+    folds = history.groupby(history.get("fold", pd.Series(1, history.index)))["epoch"]
+    if not folds.apply(lambda e: e.is_monotonic_increasing and e.is_unique).all():
         raise InputError(f"The epochs in {directory / HISTORY} do not rise.")
-    _check_width(config, shapes, directory)
+    if _has_network(config):
+        _check_width(config, shapes, directory)
     _check_finite(directory / WEIGHTS)
+
+
+def _has_network(config: dict) -> bool:
+    return "ensemble" not in config or "network" in config["ensemble"]
 
 
 def _check_width(config: dict, shapes: dict, directory: Path) -> None:
     width = config["architecture"]["embedding_dim"]
-    prefix = "base." if config["kind"] == "model" else ""
+    prefix = ""
+    if config["kind"] == "model":
+        prefixes = (n.partition("nucleotides.embed.bias") for n in shapes)
+        prefix = next((before for before, found, _ in prefixes if found), "base.")
     for name in ("nucleotides.embed.bias", "distance_head.bias"):
         if shapes.get(prefix + name) != [width]:
             raise InputError(

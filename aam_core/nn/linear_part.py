@@ -1,18 +1,12 @@
-"""A linear model of the community, which is mixed with the network's prediction.
+"""The linear model of the community that networks of schema 1 have: it is read only.
 
 Each ASV adds its contribution times the log of its abundance. The contribution is a
 smooth function of the ASV's embedding, in random Fourier features (Rahimi & Recht
-2007), so that ASVs of like sequences add alike, and new ones have a contribution, too.
-It is fitted at once, regularised, on the training samples; how much of it is mixed
-in is chosen by the validation samples (beside a deep network, as in Cheng et al. 2016,
-arXiv:1606.07792, but fitted apart from it).
+2007). Since then the kernel is a member of the ensemble instead.
 
 Shapes: N samples, S of a batch, A ASVs of the largest, U distinct ASVs, D width, K
 features, O outputs, C categorical columns.
 """
-
-import math
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,9 +15,6 @@ from torch import Tensor, nn
 from aam_core.data.batches import Batch
 from aam_core.nn.head import HeadShape
 
-#: Bandwidths of the features, for embeddings of variance 1, and features of each. With
-#: the widest, like sequences act alike; with the narrowest, each ASV acts for itself.
-BANDWIDTHS, FEATURES = (1.0, 1 / 3.2, 1 / 7.7, 1 / 50), 1024
 #: Abundances are counted as if of so many reads: log10(1 + READS · abundance).
 READS = 10_000
 
@@ -41,7 +32,7 @@ class LinearPart(nn.Module):
     width : int
         D.
     shape : HeadShape
-        What is predicted, and from which covariates; K is its `linear`, if not 0.
+        What is predicted, and from which covariates; K is its `linear`.
     weighted : bool
         Whether abundances count; else only which ASVs there are.
     """
@@ -50,7 +41,7 @@ class LinearPart(nn.Module):
         super().__init__()
         self.shape = shape
         self.weighted = weighted
-        features = shape.linear or FEATURES * len(BANDWIDTHS)
+        features = shape.linear
         sizes = {
             "frequency_DK": (width, features),
             "phase_K": (features,),
@@ -62,19 +53,6 @@ class LinearPart(nn.Module):
         for name, size in sizes.items():
             self.register_buffer(name, torch.zeros(size))
         self.register_load_state_dict_pre_hook(_read_earlier_names)
-
-    @torch.no_grad()
-    def draw(self, asv_UD: Tensor, seed: int) -> None:
-        """Draw the features, for ASVs that are embedded like these."""
-        generator = torch.Generator().manual_seed(seed)
-        sd_D, mean_D = torch.std_mean(asv_UD.float().cpu(), dim=0, unbiased=False)
-        sd_D = sd_D.clamp_min(1e-6)
-        width, features = self.frequency_DK.shape
-        drawn = torch.randn(width, features, generator=generator) / math.sqrt(width)
-        drawn /= torch.tensor(BANDWIDTHS).repeat(features // len(BANDWIDTHS))
-        phase_K = 2 * math.pi * torch.rand(features, generator=generator)
-        self.frequency_DK.copy_(drawn / sd_D[:, None])
-        self.phase_K.copy_(phase_K - (mean_D / sd_D) @ drawn)
 
     def features(self, asv_UD: Tensor) -> Tensor:
         """(U, K) of ASV embeddings."""
@@ -106,30 +84,6 @@ class LinearPart(nn.Module):
     def _starts(self) -> np.ndarray:
         """Where the categories of each column start among all."""
         return np.cumsum([0, *self.shape.cardinalities])[:-1]
-
-    def indicators(self, categories_NC: np.ndarray) -> np.ndarray:
-        """One column for each category, unknown included, which is in none."""
-        found = np.zeros((len(categories_NC), len(self.category_CO)))
-        rows, columns = np.nonzero(categories_NC)
-        found[rows, (categories_NC + self._starts())[rows, columns]] = 1
-        return found
-
-    @torch.no_grad()
-    def take(self, found: "Fitted", frequencies: np.ndarray) -> None:
-        """Take what was fitted to the features and to `indicators`.
-
-        A sample of unknown category is predicted as the mean over the categories, whose
-        `frequencies` among the samples are given.
-        """
-        weights = torch.from_numpy(found.weights_KO).float()
-        self.weight_KO.copy_(weights[: len(self.weight_KO)])
-        self.bias_O.copy_(torch.from_numpy(found.bias_O))
-        of_categories = weights[len(self.weight_KO) :]
-        mean = torch.from_numpy(frequencies).float()[:, None] * of_categories
-        for start, size in zip(self._starts(), self.shape.cardinalities, strict=True):
-            here = slice(start, start + size)
-            self.category_CO[here] = of_categories[here]
-            self.category_CO[start] = mean[here].sum(dim=0)
 
     def mixed(self, target: Tensor, linear_SO: Tensor) -> Tensor:
         """The network's output, mixed with the linear model's.
@@ -163,12 +117,3 @@ def _read_earlier_names(
     """Before 0.1.0 was released, the mixing weight was saved as `share`."""
     if f"{prefix}share" in state:
         state[f"{prefix}mixing_weight"] = state.pop(f"{prefix}share")
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """A model in closed form: outputs = inputs @ weights + bias."""
-
-    weights_KO: np.ndarray
-    bias_O: np.ndarray
-    strength: float  #: of the regularisation

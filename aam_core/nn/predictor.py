@@ -56,11 +56,6 @@ class SequencePredictor(nn.Module):
             self.linear = LinearPart(width, shape, arch.count_embedding)
         self.train(self.training)
 
-    def add_linear(self, linear: LinearPart) -> None:
-        """Mix a linear model of the community into what is predicted from now on."""
-        self.linear = linear
-        self.shape = replace(self.shape, linear=len(linear.phase_K))
-
     def train(self, mode: bool = True) -> "SequencePredictor":
         """Switch to training; a frozen encoder stays in evaluation."""
         super().train(mode)

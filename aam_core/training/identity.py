@@ -31,8 +31,7 @@ def identity_of(
     command: str,
     options: Options,
     inputs: Inputs,
-    training: np.ndarray,
-    validation: np.ndarray,
+    split: Mapping[str, Any],
     **more: Any,
 ) -> dict[str, Any]:
     """What a run that resumes must have in common with the interrupted one.
@@ -45,8 +44,8 @@ def identity_of(
         All options of the command.
     inputs : Inputs
         Samples and distances.
-    training, validation : numpy.ndarray
-        Rows of the samples.
+    split : mapping
+        Ids of the samples of `training` and `validation`, and of `folds`, if any.
     **more : array or Path, optional
         Whatever else the run reads, by the name that a message should give it.
     """
@@ -59,12 +58,14 @@ def identity_of(
         "sequences": study.tokens_FL,
         **more,
     }
-    few = [] if inputs.distances is None else inputs.distances(training[:COMPARED])
+    few = []
+    if inputs.distances is not None:
+        first = np.isin(study.table.sample_ids, split["training"][:COMPARED])
+        few = inputs.distances(np.flatnonzero(first))
     return {
         "command": command,
         "options": options.to_dict(),
-        "training": study.table.sample_ids[training].tolist(),
-        "validation": study.table.sample_ids[validation].tolist(),
+        **split,
         "distances": np.asarray(few, dtype=float).ravel().tolist(),
         "read": {name: _checksum(value) for name, value in read.items()},
     }
@@ -105,12 +106,13 @@ def check_same(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
                 f"run. {hint} Only {', '.join(FREE)} may differ."
             )
     for name in ("training", "validation"):
-        other = set(earlier[name]) ^ set(now[name])
-        if other:
+        if other := set(earlier[name]) ^ set(now[name]):
             raise InputError(
                 f"The {name} samples are not those of the interrupted run: "
                 f"{some(sorted(other))}. {hint}"
             )
+    if earlier.get("folds") != now.get("folds"):
+        raise InputError(f"The folds are not those of the interrupted run. {hint}")
     wrong = [n for n, value in now["read"].items() if earlier["read"].get(n) != value]
     if len(earlier["distances"]) != len(now["distances"]) or not np.allclose(
         earlier["distances"], now["distances"], atol=1e-4

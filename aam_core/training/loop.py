@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from aam_core.config import OptimiserOptions
 from aam_core.data.batches import Batch, start
-from aam_core.distributed.strategy import Strategy
+from aam_core.distributed.strategy import Stop, Strategy
 from aam_core.errors import InputError
 from aam_core.metrics import sign_of
 from aam_core.reporting import Report, progress
@@ -84,6 +85,7 @@ def fit(
     tensorboard: Path | None = None,
     keeper: StateKeeper | None = None,
     strategy: Strategy | None = None,
+    stop: Stop | None = None,
 ) -> Fit:
     """Train until the epochs are over or the validation score stops improving.
 
@@ -106,6 +108,8 @@ def fit(
         interrupted run.
     strategy : Strategy, optional
         How devices share the work; without it there is one.
+    stop : Stop, optional
+        A request to end that is watched already; without it, one is watched here.
 
     Returns
     -------
@@ -125,7 +129,10 @@ def fit(
         report(f"The run resumes after epoch {progress.epoch} of {config.epochs}.")
     events = tensorboard if strategy.main else None
     writer = _writer(events, report, progress.epoch + 1)
-    with strategy.stop(StopRequest(config.max_hours)) as stop:
+    watched = nullcontext(stop)
+    if stop is None:
+        watched = strategy.stop(StopRequest(config.max_hours))
+    with watched as stop:
         keeper.write(objective.model, stepper, progress)
         completed = _run_epochs(
             objective,

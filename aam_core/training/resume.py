@@ -96,6 +96,8 @@ class StateKeeper:
         self._earlier = None if resume_from is None else read_state(resume_from)
         #: what was found out about memory, of `fit_to_memory`
         self.decided: dict[str, Any] = (self._earlier or {}).get("decided", {})
+        #: models of the run that are trained already, as `Trained` describes them
+        self.finished: list[dict[str, Any]] = (self._earlier or {}).get("finished", [])
         if self._earlier is not None and identity is not None:
             check_same(self._earlier["identity"], self.identity)
 
@@ -128,7 +130,7 @@ class StateKeeper:
         if self.folder is None:
             return
         state = {"schema": STATE_SCHEMA, "identity": self.identity}
-        state |= {"decided": self.decided}
+        state |= {"decided": self.decided, "finished": self.finished}
         state |= {"stepper": stepper.state_dict(), "progress": vars(progress)}
         random = self.strategy.all_gather(_random())
         state |= {"random": random[0], "random_of_others": random[1:]}

@@ -1,7 +1,9 @@
 """One program for every run that trains a model: prepare, build, train, finish."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,14 +15,14 @@ from aam_core.config import Architecture, ModelOptions, RunConfig, resolve_archi
 from aam_core.data.inputs import Inputs
 from aam_core.data.labels import Labels
 from aam_core.distributed.launch import start_strategy
-from aam_core.distributed.strategy import Strategy
+from aam_core.distributed.strategy import Stop, Strategy
 from aam_core.io import model_folder
 from aam_core.io.load import architecture, load_encoder, read_kind
 from aam_core.nn.attention import set_attention
 from aam_core.nn.compilation import compile_layers
 from aam_core.nn.encoder import Encoder
 from aam_core.nn.predictor import SequencePredictor
-from aam_core.reporting import Log, Report
+from aam_core.reporting import Log, Report, silent
 from aam_core.runtime.device import choose_device, tell_precision
 from aam_core.training.identity import identity_of
 from aam_core.training.loop import Fit, fit
@@ -28,6 +30,10 @@ from aam_core.training.memory import MemoryProfile, fit_to_memory
 from aam_core.training.memory_estimate import summary
 from aam_core.training.resume import StateKeeper
 from aam_core.training.session import Session
+from aam_core.training.stop import StopRequest
+
+#: Of a run that trains one model.
+SIDES = ("training", "validation")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,22 +47,72 @@ class RunFiles:
     resume_from: Path | None = None
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
+class Part:
+    """One model of a run: what it learns from, and what it predicts then."""
+
+    training: np.ndarray  #: rows of the study
+    validation: np.ndarray  #: they choose the best epoch
+    held_out: np.ndarray  #: of these nothing is known in training
+    labels: Labels | None = None  #: fitted without `held_out`
+
+    @property
+    def fitted(self) -> np.ndarray:
+        """All rows but those that are held out, ascending."""
+        every = np.concatenate([self.training, self.validation])
+        return np.setdiff1d(every, self.held_out)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Prepared:
     """What a run learns from, aligned and divided."""
 
     arch: Architecture
     inputs: Inputs
-    training: np.ndarray  #: rows of the study
-    validation: np.ndarray
-    labels: Labels | None = None
+    parts: tuple[Part, ...]
+    trains: bool = True  #: whether a network is trained of each part
+    labels: Labels | None = None  #: of the whole
     #: Whatever else the run reads, by the name that a message should give it.
     read: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    encoder: Path | None = None
 
     @property
-    def samples(self) -> tuple[Inputs, np.ndarray, np.ndarray]:
-        """As a session takes them."""
-        return self.inputs, self.training, self.validation
+    def rows(self) -> np.ndarray:
+        """The rows of all parts, ascending."""
+        return np.unique(np.concatenate([p.fitted for p in self.parts] + self._held))
+
+    @property
+    def _held(self) -> list[np.ndarray]:
+        return [part.held_out for part in self.parts]
+
+    @property
+    def split(self) -> dict[str, Any]:
+        """Ids of the samples by what they are used for, as `config.json` has them."""
+        ids = self.inputs.study.table.sample_ids
+        if len(self.parts) < 2:
+            sides = {n: getattr(p, n) for p in self.parts for n in SIDES}
+            return {name: ids[rows].tolist() for name, rows in sides.items()}
+        folds = [ids[part.held_out].tolist() for part in self.parts]
+        return {"training": ids[self.rows].tolist(), "validation": [], "folds": folds}
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A model of one part, in types that a training state may hold."""
+
+    weights: dict[str, Tensor]
+    history: list[dict[str, float]]
+    best_epoch: int
+    completed: bool
+    scale: float  #: what divides the distances between samples
+    held_out: Tensor | None = (
+        None  #: what the head returns for the part's held-out rows
+    )
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """Those of the best epoch."""
+        return self.history[self.best_epoch - 1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,20 +135,26 @@ class Program(Protocol):
     def prepare(self, encoder: Path | None, report: Report) -> Prepared:
         """Align what is read, and divide the samples; the input is checked here."""
 
-    def model(self, base: Encoder, prepared: Prepared) -> Encoder | SequencePredictor:
+    def begin(self, prepared: Prepared, strategy: Strategy, report: Report) -> Any:
+        """What is to do before networks are trained; `finish` gets it."""
+
+    def model(self, base: Encoder, part: Part) -> Encoder | SequencePredictor:
         """What is trained, on this encoder."""
 
     def session(
         self,
         model: Encoder | SequencePredictor,
         prepared: Prepared,
+        part: Part,
         device: torch.device,
         report: Report,
     ) -> Session:
         """The run of a model."""
 
-    def finish(self, session: Session, result: Fit, report: Log) -> Finished:
-        """What is to do with the weights that were learned."""
+    def finish(
+        self, prepared: Prepared, begun: Any, trained: Sequence[Trained], report: Log
+    ) -> Finished:
+        """What is to do with the weights that were learned; in the main process."""
 
 
 def run_training(program: Program, files: RunFiles, report: Report) -> Any:
@@ -125,25 +187,124 @@ def run_training(program: Program, files: RunFiles, report: Report) -> Any:
     profile = MemoryProfile(strategy.device, config.memory_profile)
     prepared = program.prepare(files.encoder, log)
     keeper = _keeper(program, prepared, files, strategy)
-    session = _build(program, prepared, files, strategy, keeper, log)
-    result = fit(
-        profile.watch(session.objective()),
-        session.batches(),
-        session.config,
-        session.device,
-        report=log,
-        tensorboard=files.tensorboard,
-        keeper=keeper,
-        strategy=strategy,
-    )
-    finished = program.finish(session, result, log)
-    description = _describe_run(session, result) | profile.tell(log)
-    description |= {"kind": program.kind, "task": program.task}
-    description |= finished.description | {"report": log.lines}
-    if strategy.main:
-        model_folder.save(files.output, description, finished.weights, result.history)
-    keeper.end(result.completed, files.output)
-    return finished.found
+    with strategy.stop(StopRequest(config.max_hours)) as stop:
+        begun = program.begin(prepared, strategy, log)
+        trained = _train_parts(
+            program, prepared, files, strategy, keeper, profile, stop, log
+        )
+        completed = len(trained) == len(prepared.parts) or not prepared.trains
+        completed &= all(part.completed for part in trained)
+        found = None
+        if strategy.main:
+            finished = program.finish(prepared, begun, trained, log)
+            description = _describe_run(program, prepared, keeper) | profile.tell(log)
+            description |= {"completed": completed}
+            description |= finished.description | {"report": log.lines}
+            history = _history(trained) or [{"epoch": 0} | description["scores"]]
+            model_folder.save(files.output, description, finished.weights, history)
+            found = finished.found
+        keeper.end(completed, files.output)
+    return found
+
+
+def _describe_run(
+    program: Program, prepared: Prepared, keeper: StateKeeper
+) -> dict[str, Any]:
+    """What `config.json` says of every run."""
+    return {
+        "architecture": dataclasses.asdict(prepared.arch),
+        "options": _as_run(program.config, keeper).to_dict(),
+        "seed": program.config.seed,
+        "split": prepared.split,
+        "kind": program.kind,
+        "task": program.task,
+    }
+
+
+def _train_parts(
+    program: Program,
+    prepared: Prepared,
+    files: RunFiles,
+    strategy: Strategy,
+    keeper: StateKeeper,
+    profile: MemoryProfile,
+    stop: Stop,
+    log: Log,
+) -> list[Trained]:
+    """The models of the parts, as many as there is time for."""
+    trained = [Trained(**state) for state in keeper.finished]
+    total, session = len(prepared.parts) if prepared.trains else 0, None
+    for number in range(len(trained), total):
+        if trained and stop.reason:
+            log(
+                f"Training stopped after fold {number} of {total} because "
+                f"{stop.reason}; the model is marked as not completed."
+            )
+            break
+        part, told = prepared.parts[number], log
+        if total > 1:
+            told = partial(_of_fold, log, number + 1, total)
+        session = _build(
+            program, prepared, number, files, strategy, keeper, session, told
+        )
+        result = fit(
+            profile.watch(session.objective()),
+            session.batches(),
+            session.config,
+            session.device,
+            report=told,
+            tensorboard=_events(files.tensorboard, number, total),
+            keeper=keeper,
+            strategy=strategy,
+            stop=stop,
+        )
+        strategy.load(session.model, result.best_state)
+        held_out = session.predict(part.held_out)
+        trained.append(Trained(**_shown(session, result), held_out=held_out))
+        if not result.completed:
+            break
+        keeper.finished.append(vars(trained[-1]))
+    return trained
+
+
+def _shown(session: Session, result: Fit) -> dict[str, Any]:
+    found = {"weights": session.kept(result.best_state), "scale": session.scale}
+    return found | {n: v for n, v in vars(result).items() if n != "best_state"}
+
+
+def _of_fold(report: Report, number: int, total: int, line: str) -> None:
+    report(f"Fold {number} of {total}: {line}")
+
+
+def _events(folder: Path | None, number: int, total: int) -> Path | None:
+    """Where the event files of a part go."""
+    return folder if folder is None or total < 2 else folder / f"fold-{number + 1}"
+
+
+def _history(trained: Sequence[Trained]) -> list[dict[str, float]]:
+    """One row per epoch, of folds one after the other."""
+    if len(trained) == 1:
+        return trained[0].history
+    return [
+        {"epoch": row["epoch"], "fold": number} | row
+        for number, part in enumerate(trained, start=1)
+        for row in part.history
+    ]
+
+
+def _as_run(config: RunConfig, keeper: StateKeeper) -> RunConfig:
+    """The options with the batch size that fits into memory."""
+    size = keeper.decided.get("batch_size", config.batch_size)
+    return config if size == config.batch_size else replace(config, batch_size=size)
+
+
+def outcome(trained: Trained) -> dict[str, Any]:
+    """What `config.json` says of one model that was trained."""
+    return {
+        "distance": {"scale": trained.scale},
+        "best_epoch": trained.best_epoch,
+        "scores": trained.scores,
+    }
 
 
 def resolve_from(options: ModelOptions, encoder: Path | None) -> Architecture:
@@ -161,7 +322,8 @@ def _keeper(
     identity = identity_of(
         program.command,
         program.config,
-        *prepared.samples,
+        prepared.inputs,
+        prepared.split,
         encoder=weights,
         **prepared.read,
     )
@@ -171,60 +333,45 @@ def _keeper(
 def _build(
     program: Program,
     prepared: Prepared,
+    number: int,
     files: RunFiles,
     strategy: Strategy,
     keeper: StateKeeper,
-    log: Log,
+    earlier: Session | None,
+    log: Report,
 ) -> Session:
     """A session whose model is ready for its first step."""
     config, device, new_base = program.config, strategy.device, files.encoder is None
-    torch.manual_seed(config.seed)
+    part, told = prepared.parts[number], log if number == 0 else silent
+    torch.manual_seed(config.seed + number)
     arch = prepared.arch
     base = Encoder(arch) if new_base else load_encoder(files.encoder, arch)
-    model = program.model(base, prepared).to(device)
-    tell_precision(config, device, log)
-    set_attention(model, config, device, log)
-    session = program.session(model, prepared, device, log)
-    plan = fit_to_memory(session, log, strategy=strategy, before=keeper.decided)
+    model = program.model(base, part).to(device)
+    tell_precision(config, device, told)
+    set_attention(model, config, device, told)
+    session = program.session(model, prepared, part, device, told)
+    if earlier is not None:
+        session.share(earlier)
+    plan = fit_to_memory(session, told, strategy=strategy, before=keeper.decided)
     keeper.decided = dataclasses.asdict(plan)
     model.set_checkpointing(plan.gradient_checkpointing)
-    if plan.batch_size != config.batch_size:
-        config = dataclasses.replace(config, batch_size=plan.batch_size)
-        session = session.with_config(config)
-    _describe(session, log)
+    session = session.with_config(_as_run(config, keeper))
+    _describe(session, log, told)
     session.initialise(new_base)
-    compile_layers(model, config, device, log)
+    compile_layers(model, config, device, told)
     strategy.prepare(model, session.first_loss)
     return session.with_strategy(strategy)
 
 
-def _describe(session: Session, report: Report) -> None:
+def _describe(session: Session, log: Report, told: Report) -> None:
     """Tell the size of the model and of the data before training starts."""
     model, study = session.model, session.inputs.study
     asvs = study.table.shape[1]
     number = sum(p.numel() for p in model.parameters())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    report(
+    log(
         f"{len(session.training):,} training and {len(session.validation):,} "
         f"validation samples with {asvs:,} distinct ASVs; a model of {number:,} "
         f"parameters ({trained:,} trained) on {session.device.type}."
     )
-    report(summary(model, study, session.training, session.config))
-
-
-def _describe_run(session: Session, result: Fit) -> dict[str, Any]:
-    """What `config.json` says of every run."""
-    config, ids = session.config, session.inputs.study.table.sample_ids
-    return {
-        "architecture": dataclasses.asdict(session.model.base.arch),
-        "options": config.to_dict(),
-        "seed": config.seed,
-        "distance": {"scale": session.scale},
-        "split": {
-            "training": ids[session.training].tolist(),
-            "validation": ids[session.validation].tolist(),
-        },
-        "best_epoch": result.best_epoch,
-        "scores": result.history[result.best_epoch - 1],
-        "completed": result.completed,
-    }
+    told(summary(model, study, session.training, session.config))

@@ -90,6 +90,18 @@ class Session(ABC):
             Whether the encoder is new, too.
         """
 
+    def predict(self, rows: np.ndarray) -> Tensor | None:
+        """What a trained model returns for samples; None if it predicts nothing."""
+        return None
+
+    def kept(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Those of a model's weights that other parts of the run do not have."""
+        return weights
+
+    def share(self, earlier: "Session") -> None:
+        """Take over what an earlier part of the run has computed and is the same."""
+        return
+
     def batches(self) -> DataLoader:
         """The training batches, shuffled by epoch."""
         config = self.config

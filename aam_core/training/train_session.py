@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,12 +12,10 @@ from aam_core.config import TrainConfig
 from aam_core.data.batches import Batch, BatchMaker, RowBatches, loader
 from aam_core.data.inputs import Inputs
 from aam_core.data.labels import Labels
-from aam_core.data.target_decoder import interval_half_widths
 from aam_core.inference.encode import (
     AsvTable,
     chunk_size,
     collect,
-    contributions_of,
     encode_table,
 )
 from aam_core.inference.frozen_encoder import SCORES, FrozenBase
@@ -42,6 +41,9 @@ from aam_core.training.data_dependent_init import (
 from aam_core.training.loop import Objective
 from aam_core.training.pretrain_session import distance_scores, masking_of
 from aam_core.training.session import Session
+
+#: What the names of an encoder's weights start with in a model.
+BASE = "base."
 
 
 def head_shape(config: TrainConfig, labels: Labels) -> HeadShape:
@@ -106,19 +108,34 @@ class TrainSession(Session):
         validation: np.ndarray,
         device: torch.device,
         report: Report = logger.info,
+        read: np.ndarray | None = None,
     ) -> None:
         super().__init__(config, model, inputs, training, validation, device)
+        sides = np.concatenate([training, validation])
+        self.read = sides if read is None else read
         self.labels = labels
         weights = labels.class_weights
         weights = None if weights is None else torch.from_numpy(weights).to(device)
         self.class_weights = weights
         self.target_loss = target_loss(config, weights)
-        self.frozen = self._encode_once(report) if model.frozen else None
+        self.report = report
+        self._frozen: FrozenBase | None = None
+
+    @property
+    def frozen(self) -> FrozenBase | None:
+        """What a frozen encoder makes of the samples, computed when asked first."""
+        if self.model.frozen and self._frozen is None:
+            self._frozen = self._encode_once(self.report)
+        return self._frozen
+
+    def share(self, earlier: "TrainSession") -> None:
+        """Take over what the same frozen encoder makes of the same samples."""
+        self._frozen = earlier._frozen
 
     def _encode_once(self, report: Report) -> FrozenBase:
         """What a frozen encoder makes of all samples, for the whole run."""
         base, config, device = self.model.base, self.config, self.device
-        every = np.concatenate([self.training, self.validation])
+        every = self.read
         buffer = SpillBuffer.of(config, device, report)
         table = encode_table(
             base, self.inputs.study, every, config, device, buffer=buffer
@@ -219,7 +236,7 @@ class TrainSession(Session):
 
     def validate(self) -> dict[str, float]:
         """Scores on the validation samples; targets in their own units."""
-        out, raw = self._validation_outputs()
+        out, raw = self._outputs(self.validation)
         loss, *metrics = self.scores_of(raw).items()
         scores = dict([loss])
         scores |= {name: float(out[name].mean()) for name in MONITORED if name in out}
@@ -241,30 +258,37 @@ class TrainSession(Session):
         metrics = self.metrics(raw.float().cpu().numpy())
         return {"val_loss": float(loss)} | {f"val_{n}": v for n, v in metrics.items()}
 
-    def raw_predictions(self) -> np.ndarray:
-        """What the head returns for the validation samples."""
-        return self._validation_outputs()[1].float().cpu().numpy()
+    def predict(self, rows: np.ndarray) -> Tensor:
+        """What the head returns for samples, on the CPU."""
+        outputs = partial(self._outputs, rows)
+        return self.strategy.inside(outputs)[1].float().cpu()
 
-    def _validation_outputs(self) -> tuple[dict[str, Tensor], Tensor]:
+    def kept(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """All but those of a frozen encoder, which others have."""
+        if not self.model.frozen:
+            return weights
+        return {n: w for n, w in weights.items() if not n.startswith(BASE)}
+
+    def _outputs(self, rows: np.ndarray) -> tuple[dict[str, Tensor], Tensor]:
         """What is scored of the outputs, and the target averaged over passes."""
         model, config = self.model.eval(), self.config
-        table = self.table_of(self.validation)
-        encode, added = self.encode_with(table), contributions_of(model, table)
+        table = self.table_of(rows)
+        encode = self.encode_with(table)
         maker = self.maker(training=False)
         names = ("target", *SCORES, *MONITORED)
 
         def of_batch(batch: Batch) -> dict[str, Tensor]:
-            return model(batch, base=encode(batch), added_UO=added(batch))
+            return model(batch, base=encode(batch))
 
         def run(rows: np.ndarray, draw: int) -> dict[str, Tensor]:
             return collect(of_batch, maker, rows, names, config, self.device, draw)
 
-        out = run(self.validation, 0)
+        out = run(rows, 0)
         passes = all_passes(
             out["target"],
-            samples_above(self.inputs.study, self.validation, config.token_limit),
+            samples_above(self.inputs.study, rows, config.token_limit),
             config.val_prediction_passes,
-            lambda above, draw: run(self.validation[above], draw)["target"],
+            lambda above, draw: run(rows[above], draw)["target"],
         )
         return out, average(passes, config.task)
 
@@ -281,13 +305,3 @@ class TrainSession(Session):
         if self.config.task == "classification":
             return classification_metrics(true[:, 0], point)
         return regression_metrics(true, point, decoder.columns)
-
-    def with_intervals(self, raw: np.ndarray) -> Labels:
-        """The labels with prediction intervals from the validation samples."""
-        decoder = self.labels.decoder
-        if self.config.task == "regression":
-            true = self.labels.target.iloc[self.validation].to_numpy()
-            point = decoder.point(raw, self.groups(self.validation))
-            widths = interval_half_widths(true, point)
-            decoder = dataclasses.replace(decoder, half_widths=widths)
-        return dataclasses.replace(self.labels, decoder=decoder)

@@ -17,8 +17,8 @@ from typing import Any
 
 import pandas as pd
 
+from aam_core.data.folds import balanced_folds
 from aam_core.runtime.process_memory import peak_resident
-from benchmarks.accuracy.folds import balanced_folds
 from benchmarks.accuracy.opponents import OPPONENTS
 from benchmarks.accuracy.targets import Target, read_samples
 from benchmarks.measure import environment

@@ -8,9 +8,10 @@ import click
 import numpy as np
 import pandas as pd
 
+from aam_core.metrics import error_ratio
 from benchmarks.accuracy.cells import OURS, READS, Cell, compute_all, predictions
 from benchmarks.accuracy.opponents import OPPONENTS
-from benchmarks.accuracy.scores import ERRORS, error_of, ratio, scores_of
+from benchmarks.accuracy.scores import ERRORS, error_of, scores_of
 from benchmarks.accuracy.targets import Target, read_samples, read_targets
 from benchmarks.measure import RESULTS, tell
 
@@ -116,7 +117,8 @@ def table_of(
         ours = errors[row["contender"]]
         if REFERENCE in errors and row["contender"] != REFERENCE:
             units = None if groups is None else groups[ours.index].to_numpy()
-            found = ratio(ours, errors[REFERENCE], units)
+            theirs = errors[REFERENCE][ours.index]
+            found = error_ratio(ours.to_numpy(), theirs.to_numpy(), units)
             row[f"× {REFERENCE}"] = "{:.3f} [{:.3f}, {:.3f}]".format(*found)
     return rows
 

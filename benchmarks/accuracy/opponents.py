@@ -21,8 +21,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.preprocessing import normalize
 
+from aam_core.data.folds import Fold, balanced_folds
 from aam_core.data.table import FeatureTable
-from benchmarks.accuracy.folds import Fold, balanced_folds
 from benchmarks.accuracy.scores import error_of
 from benchmarks.accuracy.targets import Samples
 

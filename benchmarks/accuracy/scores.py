@@ -8,8 +8,6 @@ import pandas as pd
 from sklearn import metrics
 
 CLIP = 1e-3  #: probabilities below this count as this, then all are renormalised
-BOOTSTRAP = 2000
-LEVEL = 0.95
 #: The score that decides, by task; lower is better.
 ERRORS = {"regression": "MAE", "classification": "log loss"}
 
@@ -73,25 +71,3 @@ def area(labels: pd.Series, full: pd.DataFrame) -> float:
         if 0 < (labels == c).mean() < 1
     ]
     return float(np.mean(found)) if found else float("nan")
-
-
-def ratio(
-    ours: pd.Series, theirs: pd.Series, groups: np.ndarray | None, seed: int = 0
-) -> tuple[float, float, float]:
-    """Our mean error over theirs, with a bootstrap interval over groups.
-
-    Parameters
-    ----------
-    ours, theirs : pandas.Series
-        (N,) errors of the same samples, means over seeds.
-    groups : numpy.ndarray, optional
-        (N,) whole groups are drawn; without, samples.
-    """
-    unit = np.arange(len(ours)) if groups is None else pd.factorize(groups)[0]
-    sums = [np.bincount(unit, e.to_numpy()) for e in (ours, theirs[ours.index])]
-    generator = np.random.default_rng(seed)
-    drawn = generator.integers(len(sums[0]), size=(BOOTSTRAP, len(sums[0])))
-    found = sums[0][drawn].sum(axis=1) / sums[1][drawn].sum(axis=1)
-    tail = (1 - LEVEL) / 2
-    low, high = np.quantile(found, [tail, 1 - tail])
-    return float(sums[0].sum() / sums[1].sum()), float(low), float(high)

@@ -27,13 +27,13 @@ from aam_core.data.batches import BatchMaker
 from aam_core.data.study import prepare_study
 from aam_core.errors import InputError
 from aam_core.inference.embed import distances_between
-from aam_core.io.load import load_encoder, load_model
+from aam_core.io.load import load_encoder, load_networks
 from aam_core.io.model_folder import check_entries, check_layout
 from tests.commands import aam as command
 from tests.commands import inputs
 from tests.earlier import SCHEMA_1, unpacked
 from tests.reports import silent
-from tests.runs import SMALL, turned
+from tests.runs import ONE_NETWORK, SMALL, turned
 
 
 def study_of(made, **changes):
@@ -53,7 +53,7 @@ def encoder(whole):
 
 @pytest.fixture(scope="module")
 def regressor(whole, encoder):
-    options = SMALL | {"epochs": 2, "group_column": "subject"}
+    options = SMALL | ONE_NETWORK | {"epochs": 2, "group_column": "subject"}
     return aam.Regressor("value", encoder=encoder, **options).fit(whole, report=silent)
 
 
@@ -62,7 +62,7 @@ def classifier(made):
     """Without a phylogeny, of a study with labels for some samples only."""
     metadata = made.metadata.copy()
     metadata.iloc[:3, metadata.columns.get_loc("kind")] = np.nan
-    model = aam.Classifier("kind", **SMALL)
+    model = aam.Classifier("kind", **SMALL, **ONE_NETWORK)
     return model.fit(study_of(made, metadata=metadata, tree=None), report=silent)
 
 
@@ -533,7 +533,9 @@ def test_fitted_attributes(regressor, classifier, encoder, whole, made):
 def test_who_hears_of_a_run(made, caplog):
     heard = []
     study = study_of(made, tree=None)
-    model = aam.Regressor("value", **SMALL).fit(study, report=heard.append)
+    model = aam.Regressor("value", **SMALL, **ONE_NETWORK).fit(
+        study, report=heard.append
+    )
     assert model.report_ == heard
     assert "training and" in heard[0]
     with caplog.at_level("INFO", logger="aam_core"):
@@ -543,17 +545,21 @@ def test_who_hears_of_a_run(made, caplog):
 
 def test_an_encoder_that_is_not_fitted_is_pretrained_first(whole, tmp_path):
     plan = aam.Encoder(**SMALL)
-    model = aam.Regressor("value", encoder=plan, freeze_base=True, **SMALL)
+    model = aam.Regressor(
+        "value", encoder=plan, freeze_base=True, **SMALL, **ONE_NETWORK
+    )
     model.fit(whole, report=silent)
     assert not hasattr(plan, "config_")
     assert model.encoder_.config_["kind"] == "encoder"
     assert model.encoder_.embed(whole).shape == (32, 16)
     learned = load_encoder(model.encoder_._held.path).state_dict()
-    kept = load_model(model._held.path).base.state_dict()
+    kept = load_networks(model._held.path)[0].base.state_dict()
     assert all(torch.equal(kept[name], value) for name, value in learned.items())
     model.encoder_.save(tmp_path / "encoder")
-    model = aam.Regressor("value", encoder=tmp_path / "encoder", **SMALL)
-    kept = load_model(model.fit(whole, report=silent)._held.path).base.state_dict()
+    model = aam.Regressor("value", encoder=tmp_path / "encoder", **SMALL, **ONE_NETWORK)
+    kept = load_networks(model.fit(whole, report=silent)._held.path)[
+        0
+    ].base.state_dict()
     far = max(float((kept[n] - value).abs().max()) for n, value in learned.items())
     assert 0 < far < 0.1  # an epoch away
 
@@ -628,6 +634,7 @@ def test_a_folder_appears_whole_or_not_at_all(encoder, tmp_path, monkeypatch):
 def test_what_other_faces_wrote(files, tmp_path):
     output = tmp_path / "run"
     options = [f"--{n.replace('_', '-')}={v}" for n, v in SMALL.items()]
+    options += ["--cross-fit=0"]
     done = command(
         "train",
         *inputs(files, "table", "sequences", "metadata"),

@@ -27,6 +27,8 @@ TINY = {
     "rarefy_depth": 50,
     "device": "cpu",
 }
+#: A training of one network on a single split, which is quick.
+ONE_NETWORK = {"ensemble": ["network"], "cross_fit": 0}
 
 
 def import_(semantic_type, data):
@@ -112,9 +114,10 @@ def encoder(table, tree):
 
 @pytest.fixture(scope="session")
 def regression(table, metadata, encoder):
-    """Results of a regression of two targets, from the encoder."""
+    """Results of a regression of two targets, from the encoder; by two folds."""
+    options = TINY | {"cross_fit": 2}
     return aam.actions.train(
-        table, metadata, metadata_column=["ph", "depth"], encoder=encoder, **TINY
+        table, metadata, metadata_column=["ph", "depth"], encoder=encoder, **options
     )
 
 
@@ -126,5 +129,6 @@ def classification(table, metadata):
         metadata,
         metadata_column=["habitat"],
         task="classification",
+        cross_fit=0,
         **TINY,
     )

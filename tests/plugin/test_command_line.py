@@ -87,10 +87,10 @@ def test_train_and_predict(qiime, inputs):
             "aam train --verbose --i-table table.qza --m-metadata-file metadata.tsv "
             "--p-metadata-column ph depth --p-quantiles 0.25 0.5 "
             "--p-loss-type quantile --p-no-count-embedding --o-model model.qza "
-            f"--o-predictions validation.qza {OPTIONS}"
+            f"--o-predictions validation.qza --p-cross-fit 2 {OPTIONS}"
         )
     )
-    assert "Validation:" in said
+    assert "Out of fold (24 samples): mae" in said
     options = Artifact.load(str(qiime.folder / "model.qza")).view(dict)["options"]
     assert options["metadata_column"] == ["ph", "depth"]
     assert options["quantiles"] == [0.25, 0.5]

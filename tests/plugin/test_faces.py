@@ -19,7 +19,7 @@ READ = [
     ("pretrained_encoder", "pretrained_encoder", ("pretrain",)),  # encoder is written
     ("pretrained_encoder", "encoder", ("train",)),
     ("resume_from", "resume_from", LEARN),
-    ("model", "model", ("predict",)),
+    ("model", "model", ("predict", "rf-baseline")),
 ]
 #: What only one has, in which commands, and why.
 ONLY_AAM = [
@@ -27,8 +27,8 @@ ONLY_AAM = [
     ("output", ("predict", "rf-baseline"), "QIIME 2 names each output itself"),
     ("details", ("predict",), "QIIME 2 names each output itself"),
     ("overwrite", ALL, "artifacts are never changed"),
-    ("train_samples", ("rf-baseline",), "QIIME 2 reads the split from the model"),
-    ("val_samples", ("rf-baseline",), "QIIME 2 reads the split from the model"),
+    ("train_samples", ("rf-baseline",), "in QIIME 2 the samples are a model's"),
+    ("val_samples", ("rf-baseline",), "in QIIME 2 the samples are a model's"),
     ("classifier", ("train", "rf-baseline"), "a shorter spelling of task"),
     ("categorical_help", ("train",), "prints a guide and ends"),
     ("normalize_targets", ("train",), "an older spelling of target_transform"),
@@ -40,9 +40,7 @@ ONLY_AAM = [
     ("data_parallel", LEARN, "a shorter spelling of strategy data-parallel"),
     ("sync_batchnorm", LEARN, "refused with a reason, for users of other tools"),
 ]
-ONLY_QIIME = [
-    ("model", ("rf-baseline",), "--train-samples and --val-samples in aam"),
-]
+ONLY_QIIME: list[tuple[str, tuple[str, ...], str]] = []
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -31,7 +31,7 @@ from q2_aam._formats import AAMEncoderDirectoryFormat
 from tests.commands import started
 from tests.forked import METHOD
 
-from .conftest import QIIME, TINY, import_
+from .conftest import ONE_NETWORK, QIIME, TINY, import_
 
 RUN = TINY | {"epochs": 4, "lr": 3e-3}
 #: What QIIME 2 or our format says of files that no artifact has.
@@ -115,7 +115,7 @@ def test_pretraining_goes_on(stopped, straight, table, tree, tmp_path):
 def test_training_goes_on(table, metadata, tree, encoder, tmp_path):
     """With covariates, an encoder, a target loss and the losses of pre-training."""
     given = {"phylogeny": tree, "encoder": encoder, "categorical_columns": ["site"]}
-    given |= {"metadata_column": ["ph"], **RUN}
+    given |= {"metadata_column": ["ph"], **RUN, **ONE_NETWORK}
     with sigterm_in_epoch(3, TrainSession).context():
         stopped = aam.actions.train(table, metadata, **given)
     assert stopped.model.view(dict)["completed"] is False
@@ -128,6 +128,7 @@ def test_training_goes_on(table, metadata, tree, encoder, tmp_path):
 
 def test_classification_goes_on(table, metadata, tmp_path):
     given = {"metadata_column": ["habitat"], "task": "classification", **RUN}
+    given |= {"cross_fit": 2}
     stopped = aam.actions.train(table, metadata, **given, **AT_ONCE).model
     again = aam.actions.train(table, metadata, resume_from=stopped, **given).model
     straight = aam.actions.train(table, metadata, **given).model
@@ -144,7 +145,7 @@ def test_a_stopped_run_can_be_stopped_again(stopped, straight, table, tree, tmp_
 
 def test_a_stopped_model_is_used_like_any_other(stopped, table, metadata):
     model = aam.actions.train(
-        table, metadata, metadata_column=["ph"], encoder=stopped, **TINY
+        table, metadata, metadata_column=["ph"], encoder=stopped, **ONE_NETWORK, **TINY
     ).model
     assert model.view(dict)["completed"] is True
 
@@ -218,7 +219,7 @@ class TestRefusals:
         self.fails("'table'", more, tree, stopped)
 
     def test_another_task(self, table, metadata):
-        shared = {"metadata_column": ["habitat"], **RUN}
+        shared = {"metadata_column": ["habitat"], **RUN, **ONE_NETWORK}
         classes = aam.actions.train(
             table, metadata, task="classification", **shared, **AT_ONCE
         ).model

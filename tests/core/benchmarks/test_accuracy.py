@@ -12,11 +12,11 @@ from click.testing import CliRunner
 from sklearn import metrics
 from sklearn.linear_model import RidgeCV
 
+from aam_core.data.folds import balanced_folds
 from aam_core.data.table import FeatureTable
 from aam_core.errors import InputError
 from benchmarks.accuracy import cells, command, opponents, scores
 from benchmarks.accuracy.cells import Cell
-from benchmarks.accuracy.folds import balanced_folds
 from benchmarks.accuracy.targets import Samples, read_samples, read_targets
 from tests import generate
 
@@ -173,20 +173,6 @@ def test_a_certain_mistake_costs_no_more_than_the_clip():
     assert scores.error_of(labels, found)["a"] == pytest.approx(-np.log(1e-3 / 1.001))
 
 
-def test_the_interval_of_a_ratio_is_over_groups():
-    """Of errors that are alike within groups, more samples of a group tell nothing."""
-    generator = np.random.default_rng(0)
-    ours, theirs = (pd.Series(generator.gamma(2, 1, 8)) for _ in range(2))
-    point, low, high = scores.ratio(ours, theirs, np.arange(8).astype(str))
-    assert point == pytest.approx(ours.sum() / theirs.sum())
-    assert low < point < high
-    copies = [s.repeat(20).reset_index(drop=True) for s in (ours, theirs)]
-    again = scores.ratio(*copies, np.arange(8).repeat(20).astype(str))
-    assert again == pytest.approx((point, low, high))
-    _, narrow, wide = scores.ratio(*copies, None)
-    assert wide - narrow < 0.5 * (high - low)
-
-
 # --- opponents ---
 
 
@@ -317,7 +303,7 @@ def test_a_cell_that_fails_is_told_and_leaves_nothing(targets, tmp_path, monkeyp
 
 TINY = (
     "q2-aam: preset=tiny embedding_dim=8 attention_heads=2 attention_layers=1 epochs=1 "
-    "rarefy_depth=330 max_bp=60 device=cpu linear_part=false"
+    "rarefy_depth=330 max_bp=60 device=cpu ensemble=network cross_fit=0"
 )
 
 

@@ -53,14 +53,14 @@ def test_settings_are_measured(unordered, tmp_path, column, scores):
     settings = [f"{SMALL} nucleotide_patch={patch}" for patch in (4, 10)]
     words += [*QUICK, f"--column={column}", "--group=subject", f"--json={path}"]
     words += [f"--setting={text}" for text in settings]
-    words += ["--head=", "--head=linear_part=true"]
+    words += ["--head=", "--head=ensemble=network,kernel"]
     done = CliRunner().invoke(main, words, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     result = json.loads(path.read_text())
     runs = [row for row in result["rows"] if row["seed"] is not None]
     found = [(row["fold"], row["setting"]) for row in runs]
     assert found == list(itertools.product((1, 2), settings))
-    heads = ("model", "model linear_part=true", "ridge")
+    heads = ("model", "model ensemble=network,kernel", "ridge")
     names = {f"{who} {name}" for who in heads for name in scores}
     names |= {"pretrain CPU s", "val_nuc_accuracy", "val_unifrac_r", "step CPU s"}
     for row in runs:

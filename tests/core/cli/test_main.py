@@ -34,6 +34,7 @@ def model(files, encoder, tmp_path_factory):
     column = ("--metadata-column", "value")
     base = ("--pretrained-encoder", encoder, "--freeze-base", "--max-bp", "60")
     more = ("--rarefy-depth", "300", "--epochs", "2", "--output-dir", output)
+    more += ("--cross-fit", "0")
     done = aam("train", *given, *column, *base, *more)
     assert done.exit_code == 0, done.output
     return output
@@ -273,7 +274,7 @@ def test_tensorboard_shows_the_documented_tags(files, tmp_path, options, tags):
         "train",
         *inputs(files, "table", "sequences", "tree", "metadata"),
         *("--metadata-column", *options, "--categorical-columns", "site"),
-        *(*SMALL, "--output-dir", tmp_path / "run"),
+        *(*SMALL, "--output-dir", tmp_path / "run", "--cross-fit", "0"),
     )
     assert done.exit_code == 0, done.output
     events = event_accumulator.EventAccumulator(str(tmp_path / "run" / "tensorboard"))

@@ -14,10 +14,11 @@ from aam_core.config import PredictConfig, PretrainConfig, TrainConfig
 from aam_core.data.labels import category_loss_weights
 from aam_core.errors import InputError
 from aam_core.io import model_folder
-from aam_core.io.load import load_model
+from aam_core.io.load import load_networks
 from aam_core.nn.fusion import FUSIONS, is_covariate
 from tests import generate
 from tests.reports import QUIET
+from tests.runs import ONE_NETWORK
 
 SMALL = generate.SIZES | {
     "rarefy_depth": 300,
@@ -52,7 +53,8 @@ def encoder(large, tmp_path_factory):
 
 
 def run(made, metadata, output, fusion=None, encoder=None, **changes):
-    options = SMALL | {"metadata_column": "mixed", "epochs": 1, "lr": 5e-3}
+    options = SMALL | ONE_NETWORK
+    options |= {"metadata_column": "mixed", "epochs": 1, "lr": 5e-3}
     if fusion is not None:
         options |= {"categorical_columns": "site", "categorical_fusion": fusion}
         options |= SIZES.get(fusion, {})
@@ -133,7 +135,7 @@ def test_what_is_saved_and_told(large, metadata, encoder, tmp_path, fusion):
         assert (name in history) == (name == expected.get(fusion))
         if name in history:
             assert 0 < history[name].iloc[0] < 1
-    model = load_model(tmp_path / "m")
+    (model,) = load_networks(tmp_path / "m")
     own = {n.split(".")[0] for n in model.state_dict() if is_covariate(n)}
     assert own == {"fusion", "scaling"}
     assert model.scaling.embeddings[0].weight.abs().max() > 0
@@ -152,7 +154,6 @@ def test_validation_samples_leave_no_trace_in_weights_of_the_loss(
     options = {
         "conditional_output_scaling": "site",
         "categorical_loss_weights": "auto",
-        "linear_part": False,
     }
     run(large, metadata, tmp_path / "a", "gmu", **options)
     held_out = model_folder.read_config(tmp_path / "a")["split"]["validation"]
@@ -219,14 +220,17 @@ def test_auto_weights_against_sklearn():
 
 def test_models_of_earlier_versions_load(large, metadata, tmp_path):
     """Their heads are described without what came later."""
-    held_out = run(large, metadata, tmp_path / "m", "concat", linear_part=False)
-    names = set(load_model(tmp_path / "m").fusion.state_dict())
+    held_out = run(large, metadata, tmp_path / "m", "concat")
+    (model,) = load_networks(tmp_path / "m")
+    names = set(model.fusion.state_dict())
     assert names == {"embeddings.0.weight", "project.weight", "project.bias"}
     path = tmp_path / "m" / model_folder.CONFIG
     saved = json.loads(path.read_text())
     earlier = ("outputs", "quantiles", "target_layers", "cardinalities")
     earlier += ("categorical_embed_dim", "categorical_fusion")
-    saved["head"] = {name: saved["head"][name] for name in earlier}
+    (network,) = saved.pop("ensemble")["network"]
+    saved["head"] = {name: network["head"][name] for name in earlier}
+    saved["schema"] = 1
     path.write_text(json.dumps(saved))
     again = predicted(large, tmp_path / "m", metadata).loc[held_out.index]
     pd.testing.assert_frame_equal(again, held_out, rtol=1e-4)

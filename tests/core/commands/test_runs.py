@@ -16,7 +16,7 @@ from aam_core.commands.train import train
 from aam_core.config import ForestConfig, PredictConfig, PretrainConfig
 from aam_core.errors import InputError
 from aam_core.io import model_folder
-from aam_core.io.load import load_encoder, load_model
+from aam_core.io.load import load_encoder, load_networks
 from aam_core.nn.encoder import Encoder
 from aam_core.reporting import silent
 from tests import generate
@@ -150,7 +150,7 @@ def test_train_then_predict(made, encoder, tmp_path, task, frozen):
         assert same.equals(validation)
         np.testing.assert_allclose(found.details.sum(axis=1), 1)
     if frozen:
-        kept = load_model(tmp_path / "m").base.state_dict()
+        kept = load_networks(tmp_path / "m")[0].base.state_dict()
         for name, tensor in load_encoder(encoder).state_dict().items():
             assert torch.equal(kept[name], tensor), name
 
@@ -159,7 +159,7 @@ def test_a_trained_model_beats_the_mean(made, tmp_path):
     """The network alone finds the signal of the generated study from scratch."""
     made = generate.study(samples=80, seed=1)
     options = {"epochs": 30, "patience": 30, "lr": 2e-3, "nuc_penalty": 0.0}
-    config = config_of(linear_part=False, **options)
+    config = config_of(**options)
     found = train(
         config, tmp_path / "m", **shared(made), metadata=made.metadata, **QUIET
     )
@@ -185,7 +185,7 @@ def test_predictions_do_not_depend_on_order_or_company(made, tmp_path):
 
 def test_predictions_are_in_the_order_of_the_table(made, tmp_path):
     """Also where a sample has too few reads to be predicted."""
-    options = {"epochs": 1, "linear_part": False}
+    options = {"epochs": 1}
     path = tmp_path / "m"
     train(config_of(**options), path, **shared(made), metadata=made.metadata, **QUIET)
     table = turned(made.table)
@@ -218,7 +218,7 @@ def test_validation_samples_leave_no_trace_in_the_model(made, tmp_path):
 
     They do choose the weight of a linear model; see test_linear_part.py.
     """
-    options = {"best_metric": "val_loss", "epochs": 1, "linear_part": False}
+    options = {"best_metric": "val_loss", "epochs": 1}
     config = config_of(categorical_columns=("site",), **options)
     train(config, tmp_path / "a", **shared(made), metadata=made.metadata, **QUIET)
     changed = made.metadata.copy()

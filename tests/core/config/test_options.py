@@ -256,10 +256,16 @@ def test_features_per_split(text, expected):
     assert type(chosen) is type(expected)
 
 
-@pytest.mark.parametrize("text", ["", "auto", "0", "0.0", "-1", "-0.5", "2.5", "nan"])
+def test_features_per_split_follow_the_task():
+    for task, expected in (("regression", 1 / 3), ("classification", "sqrt")):
+        config = ForestConfig(metadata_column="x", task=task)
+        assert config.features_per_split() == expected
+
+
+@pytest.mark.parametrize("text", ["", "all", "0", "0.0", "-1", "-0.5", "2.5", "nan"])
 def test_features_per_split_errors(text):
     with pytest.raises(
-        InputError, match=r"max_features is .*sqrt, log2, a fraction"
+        InputError, match=r"max_features is .*auto, sqrt, log2, a fraction"
     ) as e:
         ForestOptions(max_features=text)
     assert repr(text) in str(e.value)

@@ -28,6 +28,7 @@ from aam_core.training.resume import StateKeeper
 from aam_core.training.train_session import TrainSession, head_shape
 from tests import generate
 from tests.forked import METHOD
+from tests.runs import ONE_NETWORK
 
 CPU = torch.device("cpu")
 SMALL = generate.SIZES | {
@@ -48,6 +49,7 @@ def config_of(task, strategy="none", **more):
     if task == "pretrain":
         return PretrainConfig(count_prediction=True, **options)
     return TrainConfig(
+        **ONE_NETWORK,
         metadata_column=("value",),
         categorical_columns=("site",),
         categorical_fusion="gmu",

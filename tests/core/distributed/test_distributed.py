@@ -380,7 +380,13 @@ def test_training_launches_its_processes(tmp_path, monkeypatch):
     histories, predictions, lines = [], [], []
     for name, more in (("one", {}), ("two", {"strategy": "auto", "devices": 2})):
         found = train(
-            TrainConfig(metadata_column=("value",), epochs=1, **small, **more),
+            TrainConfig(
+                metadata_column=("value",),
+                epochs=1,
+                cross_fit=2,
+                **small,
+                **more,
+            ),
             tmp_path / name,
             table=made.table,
             sequences=made.sequences,
@@ -407,7 +413,7 @@ def test_torchrun_trains(files, tmp_path):
         *("-m", "aam_core", "train", *given, "--metadata-column", "value"),
         *("--output-dir", tmp_path / "run", "--device", "cpu", "--epochs", "1"),
         *("--fsdp", "--fsdp-sharded-checkpoint", *small.split()),
-        *("--attention-layers", "1"),
+        *("--attention-layers", "1", "--cross-fit", "2"),
     ]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
@@ -417,7 +423,7 @@ def test_torchrun_trains(files, tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("Epoch 1/1:   0%") == 1  # one bar
+    assert done.stderr.count("Epoch 1/1:   0%") == 2  # one bar for each fold
     best = tmp_path / "run" / "checkpoints" / "best_model"
     model_folder.check_layout(best, "max")
     assert model_folder.read_config(best)["completed"]
@@ -425,14 +431,15 @@ def test_torchrun_trains(files, tmp_path):
     assert written - {"tensorboard"} == {
         "aam.log",
         "checkpoints",
+        "folds.tsv",
         "history.tsv",
         "train_samples.txt",
         "val_predictions.tsv",
         "val_samples.txt",
     }
-    assert len(list((tmp_path / "run").glob("tensorboard/*"))) <= 1
+    assert len(list((tmp_path / "run").glob("tensorboard/*/*"))) <= 2
     log = (tmp_path / "run" / "aam.log").read_text()
-    assert log.count("Best epoch") == 1
+    assert log.count("Best epoch") == 2
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ from aam_core.runtime import spill
 from aam_core.runtime.spill import SpillBuffer, free_memory
 from aam_core.training.train_session import TrainSession
 from tests import generate
+from tests.runs import ONE_NETWORK
 
 CPU = torch.device("cpu")
 SMALL = generate.SIZES | {
@@ -39,7 +40,8 @@ SMALL = generate.SIZES | {
     "lr": 3e-3,
     "device": "cpu",
 }
-FROZEN = SMALL | {"freeze_base": True, "epochs": 2, "metadata_column": "value"}
+FROZEN = SMALL | ONE_NETWORK
+FROZEN |= {"freeze_base": True, "epochs": 2, "metadata_column": "value"}
 LIMIT = 10  #: about a half of the generated samples have more ASVs
 
 

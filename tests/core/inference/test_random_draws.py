@@ -148,11 +148,11 @@ def test_probabilities_are_means_with_their_spread(made, classifier):
 @pytest.mark.behaviour("val_prediction_passes")
 def test_validation_passes_are_those_of_prediction(made, tmp_path, monkeypatch):
     raw = []
-    plain = TrainSession._validation_outputs
+    plain = TrainSession._outputs
     monkeypatch.setattr(
         TrainSession,
-        "_validation_outputs",
-        lambda self: raw.append(plain(self)) or raw[-1],
+        "_outputs",
+        lambda self, rows: raw.append(plain(self, rows)) or raw[-1],
     )
     held_out = trained(made, tmp_path / "m", val_prediction_passes=3)
     first, mean = raw[-1]

@@ -23,7 +23,7 @@ from aam_core.data.table import FeatureTable
 from aam_core.distributed import sharded_state
 from aam_core.errors import InputError
 from aam_core.io import model_folder
-from aam_core.io.load import load_encoder, load_model
+from aam_core.io.load import load_encoder, load_networks
 from aam_core.training.resume import StateKeeper
 from tests.earlier import SCHEMA_1, unpacked
 
@@ -120,7 +120,7 @@ def test_no_reader_unpickles(tmp_path, nothing_unpickles):
         file["matrix"] = square
     for name in ("matrix.npy", "matrix.tsv", "matrix.h5"):
         read_distance_matrix(tmp_path / name)
-    for name, load in (("encoder", load_encoder), ("regression", load_model)):
+    for name, load in (("encoder", load_encoder), ("regression", load_networks)):
         folder = unpacked(name, tmp_path / name)
         model_folder.check_layout(folder)
         load(folder)

@@ -283,7 +283,7 @@ def test_every_option_reaches_the_model(made, tmp_path):
         "zero_T": [2],
     }
     assert "norm.weight" not in saved["tensors"]
-    assert saved["head"]["hidden_dropout"] == 0.2
+    assert saved["ensemble"]["network"][0]["head"]["hidden_dropout"] == 0.2
     again = predict(PredictConfig(), tmp_path / "m", **shared(made), **QUIET)
     np.testing.assert_allclose(
         again.predictions.loc[held_out.index], held_out, rtol=1e-4
@@ -336,14 +336,16 @@ def test_untrained_classifier_predicts_the_shares_of_the_classes():
 
 
 def test_models_of_earlier_versions_load(made, tmp_path):
-    config = config_of(linear_part=False)
+    config = config_of()
     train(config, tmp_path / "m", **shared(made), metadata=made.metadata, **QUIET)
     before = predict(PredictConfig(), tmp_path / "m", **shared(made), **QUIET)
     path = tmp_path / "m" / model_folder.CONFIG
     saved = json.loads(path.read_text())
     old = ("outputs", "quantiles", "target_layers", "cardinalities")
     old += ("categorical_embed_dim", "categorical_fusion")
-    saved["head"] = {name: saved["head"][name] for name in old}
+    (network,) = saved.pop("ensemble")["network"]
+    saved["head"] = {name: network["head"][name] for name in old}
+    saved["schema"] = 1
     del saved["target"]["non_negative"]
     del saved["options"]["val_prediction_passes"]
     path.write_text(json.dumps(saved))

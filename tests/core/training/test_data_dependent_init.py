@@ -12,7 +12,7 @@ from aam_core.data.batches import BatchMaker
 from aam_core.data.study import prepare_study
 from aam_core.data.unifrac import BatchUniFrac
 from aam_core.io import model_folder
-from aam_core.io.load import load_encoder, load_model
+from aam_core.io.load import load_encoder, load_networks
 from aam_core.training.data_dependent_init import standardise
 from tests import generate
 from tests.runs import go, silent
@@ -20,7 +20,7 @@ from tests.runs import go, silent
 #: The weights stay as they start; one batch holds all samples.
 STILL = {"lr": 1e-9, "rarefy_depth": 0, "batch_size": 64}
 #: The head reads what is pooled, without a normalisation between.
-HEAD = {"target_layer_norm": False, "linear_part": False}
+HEAD = {"target_layer_norm": False}
 NEW = ["pretrain", "train"]  #: commands that start with a new encoder
 
 
@@ -48,7 +48,7 @@ def paths(made, other, tmp_path_factory):
 
 def encoder_of(path):
     kind = model_folder.read_config(path)["kind"]
-    model = load_encoder(path) if kind == "encoder" else load_model(path).base
+    model = load_encoder(path) if kind == "encoder" else load_networks(path)[0].base
     return model.eval()
 
 
@@ -126,7 +126,7 @@ def test_predicted_distances_start_at_the_mean_distance(made, paths, command):
 @torch.no_grad()
 def test_what_the_head_reads_starts_standardised(made, other, paths, command):
     """Also of an encoder that is pre-trained."""
-    model, read = load_model(paths[command]), []
+    model, read = load_networks(paths[command])[0], []
     model.head.register_forward_pre_hook(lambda head, given: read.append(given[0]))
     model(training_batch(made if command == "train" else other, paths[command]))
     assert_standardised(read[0])

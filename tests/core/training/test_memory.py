@@ -36,6 +36,7 @@ from aam_core.training.memory_estimate import expected_bytes, load_of, parts_of
 from aam_core.training.pretrain_session import PretrainSession
 from tests import generate
 from tests.forked import in_new_process
+from tests.runs import ONE_NETWORK
 from tests.step_memory import measured
 
 CPU = torch.device("cpu")
@@ -434,7 +435,11 @@ def test_effective_batch_size_contradicted(options, message):
 def test_memory_profile(smaller, tmp_path):
     lines = []
     config = TrainConfig(
-        **SMALL, epochs=1, metadata_column="value", memory_profile=True
+        **SMALL,
+        **ONE_NETWORK,
+        epochs=1,
+        metadata_column="value",
+        memory_profile=True,
     )
     inputs = {"table": smaller.table, "sequences": smaller.sequences}
     train(

@@ -1,6 +1,7 @@
 """A run that is killed and resumed equals one that was not."""
 
 import contextlib
+import dataclasses
 import os
 import pickle
 import shutil
@@ -28,6 +29,7 @@ from aam_core.training.train_session import TrainSession
 from tests import generate
 from tests.commands import aam, inputs, started
 from tests.one_weight import Numbers, weight
+from tests.runs import ONE_NETWORK
 
 CPU = torch.device("cpu")
 SMALL = generate.SIZES | {
@@ -133,6 +135,7 @@ def test_training_with_covariates_and_accumulation(smaller, tmp_path, optimizer)
     """Three batches an epoch in groups of two; random ASVs; random covariates."""
     config = TrainConfig(
         **SMALL,
+        **ONE_NETWORK,
         optimizer=optimizer,
         metadata_column=("value",),
         categorical_columns=("site",),
@@ -146,10 +149,39 @@ def test_training_with_covariates_and_accumulation(smaller, tmp_path, optimizer)
 
 def test_training_of_a_frozen_encoder(smaller, tmp_path):
     start(smaller, PretrainConfig(**SMALL | {"epochs": 1}), tmp_path / "encoder")
-    options = SMALL | {"metadata_column": ("kind",), "task": "classification"}
+    options = SMALL | ONE_NETWORK
+    options |= {"metadata_column": ("kind",), "task": "classification"}
     config = TrainConfig(**options, freeze_base=True)
     encoder = tmp_path / "encoder"
     check(smaller, config, tmp_path, encoder=encoder)
+
+
+@pytest.mark.parametrize("killed", [3, 6, 8])
+def test_training_of_folds(smaller, tmp_path, killed):
+    """Killed in the first fold, when the second begins, and in its middle."""
+    config = TrainConfig(**SMALL, metadata_column=("value",), cross_fit=2)
+    with killed_in(TrainSession, killed), pytest.raises(Killed):
+        start(smaller, config, tmp_path / "model", state=tmp_path / "last")
+    assert len(read_state(tmp_path / "last")["finished"]) == (killed > 4)
+    again = {"state": tmp_path / "last", "resume_from": tmp_path / "last"}
+    start(smaller, config, tmp_path / "model", **again)
+    start(smaller, config, tmp_path / "straight")
+    same_model(tmp_path / "model", tmp_path / "straight")
+    saved, straight = (
+        model_folder.read_config(tmp_path / n) for n in ("model", "straight")
+    )
+    assert saved["ensemble"] == straight["ensemble"]
+    assert saved["scores"] == straight["scores"]
+    assert not (tmp_path / "last").exists()
+
+
+def test_other_folds_are_refused(smaller, tmp_path):
+    config = TrainConfig(**SMALL, metadata_column=("value",), cross_fit=2)
+    with killed_in(TrainSession, 3), pytest.raises(Killed):
+        start(smaller, config, tmp_path / "model", state=tmp_path / "last")
+    other = dataclasses.replace(config, cross_fit=3)
+    with pytest.raises(InputError, match="cross_fit is 3, but was 2"):
+        start(smaller, other, tmp_path / "m", resume_from=tmp_path / "last")
 
 
 class Scripted:
@@ -357,13 +389,13 @@ def test_other_data_are_refused(smaller, interrupted, tmp_path):
     other = type(smaller.phylogeny).from_skbio(other)
     with pytest.raises(InputError, match="'distances'"):
         start(smaller, config, tmp_path / "m", **again, phylogeny=other)
-    target = TrainConfig(**SMALL, metadata_column=("value",))
+    target = TrainConfig(**SMALL, **ONE_NETWORK, metadata_column=("value",))
     with pytest.raises(InputError, match="one of pretrain, not of train"):
         start(smaller, target, tmp_path / "m", **again)
 
 
 def test_other_targets_are_refused(smaller, tmp_path):
-    config = TrainConfig(**SMALL, metadata_column=("value",))
+    config = TrainConfig(**SMALL, **ONE_NETWORK, metadata_column=("value",))
     interrupt(smaller, config, tmp_path)
     other = generate.study()
     other.metadata.loc["s00", "value"] += 1

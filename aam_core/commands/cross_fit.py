@@ -1,0 +1,269 @@
+"""Members that were fitted without a fold, what they predict of it, and their weights.
+
+Shapes: N samples of the study, O outputs, Q quantiles.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from aam_core.config import TrainConfig
+from aam_core.data.labels import Labels
+from aam_core.data.target_decoder import Decoder, interval_half_widths
+from aam_core.ensemble.classical import Classical, fit_classical
+from aam_core.ensemble.community import read_community
+from aam_core.ensemble.mixture import NETWORK, loss_of_mix, space_of
+from aam_core.ensemble.weights import convex_weights
+from aam_core.io.load import network_prefix
+from aam_core.io.model_folder import WEIGHTS
+from aam_core.metrics import classification_metrics, regression_metrics
+from aam_core.reporting import Log, Report
+from aam_core.training.run import Finished, Prepared, Trained, outcome
+from aam_core.training.train_session import BASE, head_shape
+
+#: Samples whose members take long enough to be told.
+MANY = 1_000
+
+
+class CrossFit:
+    """The ensemble of one run, from its folds to its model.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        All options.
+    prepared : Prepared
+        Samples, folds and labels.
+    groups_N : numpy.ndarray, optional
+        Group of each sample.
+    report : callable
+        Takes sentences for the user.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        prepared: Prepared,
+        groups_N: np.ndarray | None,
+        report: Report,
+    ) -> None:
+        self.config = config
+        self.prepared = prepared
+        self.groups_N = groups_N
+        self.report = report
+        self.labels: Labels = prepared.labels
+        self.space = space_of(config, self.labels, self._rows_of_all)
+        self.samples = None
+        self.classical: Classical | None = None
+        #: by member, (N, O) or (N, O, Q) in `space`; NaN of what is not predicted
+        self.found: dict[str, np.ndarray] = {}
+
+    @property
+    def _rows_of_all(self) -> np.ndarray:
+        """The rows that `labels` were fitted to."""
+        parts = self.prepared.parts
+        return self.prepared.rows if len(parts) > 1 else parts[0].training
+
+    @property
+    def _members(self) -> tuple[str, ...]:
+        """Those beside the network that can follow the options."""
+        config = self.config
+        beside = tuple(name for name in config.ensemble if name != NETWORK)
+        if beside and config.over_penalty != config.under_penalty:
+            self.report(
+                f"{' and '.join(beside)} are left out: they predict means, and "
+                "loss_type asymmetric asks for more or less than that."
+            )
+            return ()
+        return beside
+
+    def fit_classical(self) -> None:
+        """Fit kernel and trees without each fold, and predict the fold."""
+        if not (members := self._members):
+            return
+        total, parts = len(self.prepared.rows), self.prepared.parts
+        if total > MANY:
+            self.report(
+                f"{' and '.join(members)} are fitted to {total:,} samples, "
+                f"{len(parts)} times, which may take minutes."
+            )
+        samples = read_community(self.prepared.inputs.study)
+        for part in parts:
+            fitted = part.fitted
+            classical, own = self._fitted(members, samples, part.labels, fitted)
+            for name, raw in classical.predict(own.take(part.held_out)).items():
+                self._take(name, raw, part.labels, part.held_out)
+        if len(parts) > 1:
+            classical, _ = self._fitted(
+                members, samples, self.labels, self.prepared.rows
+            )
+        self.classical = classical
+
+    def _fitted(self, members, samples, labels, rows):
+        """Members fitted to these rows, and the samples with their categories."""
+        samples = samples.with_categories(labels.categories_NK)
+        jobs = torch.get_num_threads()
+        seed = self.config.seed
+        classical = fit_classical(
+            members, samples, labels, rows, self.groups_N, seed, jobs
+        )
+        return classical, samples
+
+    def _take(self, name: str, raw: np.ndarray, own: Labels, rows: np.ndarray) -> None:
+        """Keep what a member predicts of the rows of a fold."""
+        groups = None if own.groups is None else [own.groups[row] for row in rows]
+        value = self.space.taken(raw, own.decoder, groups)
+        if name not in self.found:
+            shape = (len(self.labels.target), *value.shape[1:])
+            self.found[name] = np.full(shape, np.nan)
+        self.found[name][rows] = value
+
+    def finish(self, trained: Sequence[Trained], report: Log) -> Finished:
+        """Weigh the members by what they predicted, and describe the model."""
+        parts = self.prepared.parts
+        for part, model in zip(parts, trained, strict=False):
+            self._take(NETWORK, model.held_out.numpy(), part.labels, part.held_out)
+        if NETWORK in self.found:  # named first
+            self.found = {NETWORK: self.found.pop(NETWORK)} | self.found
+        folds = self._predicted_folds()
+        rows = np.sort(np.concatenate(folds))
+        loss = loss_of_mix(self.config, self.labels)
+        points = {n: self.space.points(v) for n, v in self.found.items()}
+        weights = convex_weights(points, rows, loss)
+        raw = self._mixed(folds, points, weights, loss)
+        decoder = self._with_intervals(raw, rows)
+        alone = {name: self._alone(value, rows) for name, value in points.items()}
+        report(_told(weights, alone))
+        scores = self._scores(raw, rows)
+        kind = "Out of fold" if len(parts) > 1 else "Validation"
+        report(f"{kind} ({len(rows):,} samples): {_sentence(scores)}.")
+        mix = torch.from_numpy(self.space.mixable(raw[rows]))
+        scores = {"loss": float(loss(mix, rows))} | scores
+        description = self._description(trained) | {
+            "target": decoder.to_dict(),
+            "categories": self.labels.categories and self.labels.categories.to_dict(),
+            "scores": {f"val_{name}": value for name, value in scores.items()},
+        }
+        description["ensemble"] |= {
+            "weights": weights,
+            "scores": alone,
+            "frequencies": self.space.frequencies,
+        }
+        ids = self.prepared.inputs.study.table.sample_ids[rows]
+        predictions = decoder.predictions(raw[rows], ids, self._groups(rows))
+        return Finished(description, self._tensors(trained), predictions)
+
+    def _predicted_folds(self) -> list[np.ndarray]:
+        """The rows of each fold that all members predict."""
+        known_N = np.ones(len(self.labels.target), dtype=bool)
+        for value in self.found.values():
+            known_N &= np.isfinite(value).reshape(len(value), -1).all(axis=1)
+        folds = [part.held_out[known_N[part.held_out]] for part in self.prepared.parts]
+        return [rows for rows in folds if len(rows)]
+
+    def _mixed(self, folds, points, weights, loss) -> np.ndarray:
+        """What the head would return for all rows: each by weights of other folds."""
+        raw = None
+        for number, rows in enumerate(folds):
+            own = weights
+            if len(folds) > 1:
+                others = np.concatenate(folds[:number] + folds[number + 1 :])
+                own = convex_weights(points, np.sort(others), loss)
+            value = self.space.raw({n: v[rows] for n, v in self.found.items()}, own)
+            if raw is None:
+                raw = np.zeros((len(self.labels.target), *value.shape[1:]))
+            raw[rows] = value
+        return raw
+
+    def _groups(self, rows: np.ndarray) -> list[str] | None:
+        groups = self.labels.groups
+        return None if groups is None else [groups[row] for row in rows]
+
+    def _alone(self, points: np.ndarray, rows: np.ndarray) -> dict[str, float]:
+        """Scores of one member."""
+        if self.config.loss_type == "quantile":
+            points = np.repeat(points[..., None], len(self.config.quantiles), axis=-1)
+        raw = np.zeros_like(points)
+        raw[rows] = self.space.raw({NETWORK: points[rows]}, {NETWORK: 1.0})
+        return self._scores(raw, rows)
+
+    def _scores(self, raw: np.ndarray, rows: np.ndarray) -> dict[str, float]:
+        """Metrics in original units."""
+        decoder = self.labels.decoder
+        true = self.labels.target.iloc[rows].to_numpy()
+        point = decoder.point(raw[rows], self._groups(rows))
+        if self.config.task == "regression":
+            return regression_metrics(true, point, decoder.columns)
+        chances = np.exp(raw[rows])
+        return classification_metrics(
+            true[:, 0], point, chances, decoder.classes.labels
+        )
+
+    def _with_intervals(self, raw: np.ndarray, rows: np.ndarray) -> Decoder:
+        """The decoder with prediction intervals from these samples."""
+        decoder = self.labels.decoder
+        if self.config.task == "classification":
+            return decoder
+        true = self.labels.target.iloc[rows].to_numpy()
+        point = decoder.point(raw[rows], self._groups(rows))
+        return replace(decoder, half_widths=interval_half_widths(true, point))
+
+    def _description(self, trained: Sequence[Trained]) -> dict[str, Any]:
+        """What `config.json` says of the members."""
+        found: dict[str, Any] = {"ensemble": {}}
+        if trained:
+            found["ensemble"][NETWORK] = [
+                {
+                    "head": asdict(head_shape(self.config, part.labels)),
+                    "target": part.labels.decoder.to_dict(),
+                    "categories": part.labels.categories
+                    and part.labels.categories.to_dict(),
+                }
+                | outcome(model)
+                for part, model in zip(self.prepared.parts, trained, strict=False)
+            ]
+        if len(self.prepared.parts) == 1:
+            found |= {n: v for model in trained for n, v in outcome(model).items()}
+        if self.classical is not None:
+            found["ensemble"] |= self.classical.description()
+        return found
+
+    def _tensors(self, trained: Sequence[Trained]) -> dict[str, Tensor]:
+        """All weights, those of a frozen encoder once."""
+        found: dict[str, Tensor] = {}
+        if trained and self.config.freeze_base:
+            base = load_file(self.prepared.encoder / WEIGHTS)
+            found |= {f"{BASE}{name}": value for name, value in base.items()}
+        for number, model in enumerate(trained):
+            prefix = network_prefix(number, len(trained))
+            found |= {f"{prefix}{name}": w for name, w in model.weights.items()}
+        if self.classical is not None:
+            arrays = self.classical.arrays().items()
+            found |= {n: torch.from_numpy(np.ascontiguousarray(a)) for n, a in arrays}
+        return found
+
+
+def _told(
+    weights: Mapping[str, float], scores: Mapping[str, Mapping[str, float]]
+) -> str:
+    """The members, with their weights and what each reaches alone."""
+    each = [
+        f"{name} {weight:.2f} ({_sentence(_headline(scores[name]))})"
+        for name, weight in weights.items()
+    ]
+    return f"Weights of the members (and what each reaches alone): {', '.join(each)}."
+
+
+def _headline(scores: Mapping[str, float]) -> dict[str, float]:
+    return {
+        n: scores[n] for n in ("mae", "balanced_accuracy", "log_loss") if n in scores
+    }
+
+
+def _sentence(scores: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in scores.items())

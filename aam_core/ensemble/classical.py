@@ -1,0 +1,153 @@
+"""The members beside the network, which are fitted at once.
+
+Shapes: N samples, O outputs.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from aam_core.data.labels import Labels
+from aam_core.ensemble.community import Community
+from aam_core.ensemble.kernel import Kernel, fit_kernel, read_kernel
+from aam_core.ensemble.regression import Target
+from aam_core.ensemble.trees import Trees, fit_trees, read_trees
+
+KERNEL, TREES = "kernel", "trees"
+#: Most samples that the kernel is fitted to.
+MOST = 5_000
+
+
+@dataclass(frozen=True, eq=False)
+class Classical:
+    """Kernel and trees, or one of them."""
+
+    kernel: Kernel | None = None
+    trees: Trees | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is none."""
+        return self.kernel is None and self.trees is None
+
+    def predict(self, samples: Community) -> dict[str, np.ndarray]:
+        """(N, O) logits or scaled values; each view is a member of its own."""
+        found = {}
+        if self.kernel is not None:
+            views = self.kernel.predict(samples)
+            found |= {f"{KERNEL}-{name}": value for name, value in views.items()}
+        if self.trees is not None:
+            for name, value in self.trees.predict(samples).items():
+                value = np.log(value.clip(1e-9)) if self.trees.classes else value
+                found[f"{TREES}-{name}"] = value
+        return found
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All that has to be kept, by member and name; see `read_classical`."""
+        members = {KERNEL: self.kernel, TREES: self.trees}
+        return {
+            f"{name}.{part}": value
+            for name, member in members.items()
+            if member is not None
+            for part, value in member.arrays().items()
+        }
+
+    def description(self) -> dict[str, Any]:
+        """What else has to be kept, as `config.json` has it."""
+        found: dict[str, Any] = {}
+        if self.kernel is not None:
+            found[KERNEL] = {"strengths": dict(self.kernel.strengths)}
+        if self.trees is not None:
+            found[TREES] = {"clades": list(self.trees.sizes)}
+        return found
+
+
+def read_classical(
+    arrays: Mapping[str, np.ndarray],
+    described: Mapping[str, Any],
+    cardinalities: Sequence[int],
+    classes: int,
+) -> Classical:
+    """The members of which `Classical.arrays` made these.
+
+    Raises
+    ------
+    ValueError
+        If the arrays do not fit each other.
+    """
+    of = {
+        member: {
+            name.partition(".")[2]: value
+            for name, value in arrays.items()
+            if name.startswith(f"{member}.")
+        }
+        for member in described
+    }
+    kernel = trees = None
+    if KERNEL in described:
+        kernel = read_kernel(of[KERNEL], cardinalities)
+    if TREES in described:
+        sizes = described[TREES]["clades"]
+        trees = read_trees(of[TREES], sizes, cardinalities, classes)
+    return Classical(kernel, trees)
+
+
+def fit_classical(
+    members: Sequence[str],
+    samples: Community,
+    labels: Labels,
+    rows: np.ndarray,
+    groups_N: np.ndarray | None,
+    seed: int,
+    jobs: int,
+) -> Classical:
+    """Fit those of the members that there are.
+
+    Parameters
+    ----------
+    members : sequence of str
+        `kernel`, `trees`.
+    samples : Community
+        All samples of the study.
+    labels : Labels
+        Fitted to `rows`.
+    rows : numpy.ndarray
+        Samples to fit to.
+    groups_N : numpy.ndarray, optional
+        Group of each sample of the study.
+    seed : int
+        Of all draws.
+    jobs : int
+        Threads of the trees.
+    """
+    cardinalities: tuple[int, ...] = ()
+    if labels.categories is not None:
+        cardinalities = tuple(labels.categories.get_cardinalities().values())
+    kernel = trees = None
+    if KERNEL in members:
+        some = rows
+        if len(rows) > MOST:
+            some = np.sort(np.random.default_rng(seed).permutation(rows)[:MOST])
+        target = target_of(labels, some, groups_N)
+        kernel = fit_kernel(samples.take(some), target, cardinalities, seed)
+    if TREES in members:
+        target = target_of(labels, rows, groups_N)
+        trees = fit_trees(samples.take(rows), target, cardinalities, seed, jobs)
+    return Classical(kernel, trees)
+
+
+def target_of(labels: Labels, rows: np.ndarray, groups_N: np.ndarray | None) -> Target:
+    """What samples are fitted to; weights of classes and categories multiply."""
+    weights_N = np.ones(len(rows))
+    if labels.loss_weights_N is not None:
+        weights_N = weights_N * labels.loss_weights_N[rows]
+    if labels.class_weights is not None:
+        weights_N = weights_N * labels.class_weights[labels.values[rows]]
+    classes = labels.outputs if labels.decoder.classes is not None else 0
+    values = labels.values[rows]
+    groups = None if groups_N is None else groups_N[rows]
+    return Target(
+        values if classes else values.astype(float), weights_N, classes, groups
+    )

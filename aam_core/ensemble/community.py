@@ -1,0 +1,155 @@
+"""Samples as the members beside the network read them: all ASVs, each by its sequence.
+
+Shapes: N samples, F features, D numbers of a profile.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import sparse
+
+from aam_core.data.sequences import UNKNOWN, T
+from aam_core.data.study import Study
+
+#: Length of the words whose frequencies make the profile of a sequence.
+WORD = 6
+PROFILE = 64  #: D
+#: Sequences of which profiles are computed at a time.
+PIECE = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class Community:
+    """Counts of ASVs in samples, and what is known of the ASVs.
+
+    Parameters
+    ----------
+    counts : scipy.sparse.csr_matrix
+        (N, F) reads.
+    digests : tuple of bytes
+        (F,) what tells an ASV from all others; see `Study.digests`.
+    profiles_FD : numpy.ndarray
+        Float32; the profiles of like sequences are near to each other.
+    categories_NK : numpy.ndarray, optional
+        Categories of K columns; 0 is unknown.
+    """
+
+    counts: sparse.csr_matrix
+    digests: tuple[bytes, ...]
+    profiles_FD: np.ndarray
+    categories_NK: np.ndarray | None = None
+
+    def take(self, rows: np.ndarray) -> "Community":
+        """The samples of these rows."""
+        categories_NK = self.categories_NK
+        if categories_NK is not None:
+            categories_NK = categories_NK[rows]
+        return replace(self, counts=self.counts[rows], categories_NK=categories_NK)
+
+    def with_categories(self, categories_NK: np.ndarray | None) -> "Community":
+        """The samples with these categories."""
+        return replace(self, categories_NK=categories_NK)
+
+    @property
+    def depths(self) -> np.ndarray:
+        """(N,) reads."""
+        return np.asarray(self.counts.sum(axis=1)).ravel()
+
+    def prevalence(self) -> np.ndarray:
+        """(F,) samples that have the ASV."""
+        return np.bincount(self.counts.indices, minlength=self.counts.shape[1])
+
+    def places(self, known: Mapping[bytes, int]) -> np.ndarray:
+        """(F,) where each ASV stands in a vocabulary, -1 where it does not."""
+        return np.array([known.get(d, -1) for d in self.digests], dtype=np.int64)
+
+    def in_vocabulary(self, known: Mapping[bytes, int]) -> sparse.csr_matrix:
+        """(N, V) reads of the ASVs of a vocabulary."""
+        place = self.places(known)
+        here = np.flatnonzero(place >= 0)
+        one = (np.ones(len(here), np.int64), (here, place[here]))
+        shape = (len(place), len(known))
+        return (self.counts @ sparse.csr_matrix(one, shape)).tocsr()
+
+
+def read_community(study: Study) -> Community:
+    """The samples of a study; features of the same sequence are one ASV."""
+    first: dict[bytes, int] = {}
+    place = [first.setdefault(d, len(first)) for d in study.digests]
+    kept = np.unique(place, return_index=True)[1]
+    counts = study.table.counts
+    if len(first) < len(place):
+        one = (np.ones(len(place), np.int64), (np.arange(len(place)), place))
+        counts = (counts @ sparse.csr_matrix(one)).tocsr()
+        counts.sort_indices()
+    return Community(counts, tuple(first), profiles(study.tokens_FL[kept]))
+
+
+def vocabulary(digests_VB: np.ndarray) -> dict[bytes, int]:
+    """Where each ASV stands in (V, 16) digests."""
+    return {row.tobytes(): place for place, row in enumerate(digests_VB)}
+
+
+def as_array(digests: list[bytes]) -> np.ndarray:
+    """Digests as a model keeps them, (V, 16) uint8."""
+    return np.frombuffer(b"".join(digests), np.uint8).reshape(len(digests), -1).copy()
+
+
+def profiles(tokens_FL: np.ndarray) -> np.ndarray:
+    """Profiles of sequences, near to each other where these are alike.
+
+    Parameters
+    ----------
+    tokens_FL : numpy.ndarray
+        Tokens, padded on the right.
+
+    Returns
+    -------
+    numpy.ndarray
+        (F, D) float32, of length 1 or nearly so.
+
+    Notes
+    -----
+    The square roots of the frequencies of all words of `WORD` nucleotides, projected by
+    random signs to D numbers, which keeps distances (Achlioptas 2003,
+    doi:10.1016/S0022-0000(03)00025-4). The signs are the bits of a hash of the word, so
+    that a sequence has the same profile in every version. Words with an ambiguous
+    nucleotide are left out.
+    """
+    signs = _signs()
+    parts = [
+        _frequencies(tokens_FL[start : start + PIECE]) @ signs
+        for start in range(0, len(tokens_FL), PIECE)
+    ]
+    return np.concatenate([np.zeros((0, PROFILE), np.float32), *parts])
+
+
+def _frequencies(tokens_NL: np.ndarray) -> np.ndarray:
+    """Square roots of the fractions of all words, (N, 4 ** WORD)."""
+    total, words = len(tokens_NL), max(tokens_NL.shape[1] - WORD + 1, 0)
+    code_NW = np.zeros((total, words), dtype=np.int64)
+    valid_NW = np.ones((total, words), dtype=bool)
+    for place in range(WORD):
+        token = tokens_NL[:, place : place + words].astype(np.int64)
+        valid_NW &= (token > 0) & (token <= T)
+        code_NW = 4 * code_NW + (token - 1)
+    assert UNKNOWN > T
+    row, _ = np.nonzero(valid_NW)
+    size = 4**WORD
+    counts = np.bincount(row * size + code_NW[valid_NW], minlength=total * size)
+    counts = counts.reshape(total, size).astype(np.float32)
+    return np.sqrt(counts / counts.sum(axis=1, keepdims=True).clip(1))
+
+
+def _signs() -> np.ndarray:
+    """±1 / √D for each word and number, by SplitMix64 (Steele et al. 2014)."""
+    with np.errstate(over="ignore"):
+        bits = (np.arange(4**WORD, dtype=np.uint64) + np.uint64(1)) * np.uint64(
+            0x9E3779B97F4A7C15
+        )
+        bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        bits ^= bits >> np.uint64(31)
+    ones = (bits[:, None] >> np.arange(PROFILE, dtype=np.uint64)) & np.uint64(1)
+    return ((2.0 * ones - 1) / np.sqrt(PROFILE)).astype(np.float32)

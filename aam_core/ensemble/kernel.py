@@ -1,0 +1,340 @@
+"""The kernel member: linear in what the ASVs of a sample are, at several scales.
+
+Three views of the reads, each a ridge or logistic regression: log abundances, presence,
+and log-ratios. In each an ASV counts as itself, and as one of those whose sequences are
+like its own, at three bandwidths. What a bandwidth makes of an ASV follows from its
+profile, in random Fourier features (Rahimi & Recht 2007), so that an ASV that was never
+seen adds what those like it do. The regressions are fitted in the space of the samples,
+and kept as one number per ASV and per feature: no sample can be read from them.
+
+Shapes: N samples, F features, V ASVs of the vocabulary, D numbers of a profile,
+K random features of all bandwidths, O outputs, C categories of all columns.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy import sparse
+
+from aam_core.ensemble.community import PROFILE, Community, as_array, vocabulary
+from aam_core.ensemble.regression import Target, fit_dual
+
+VIEWS = ("abundance", "presence", "log_ratio")
+#: Squared distances are divided by the median of them, and multiplied by these.
+BANDWIDTHS, FEATURES = (1.0, 10.0, 60.0), 1024
+#: Abundances are counted as if of so many reads: log10(1 + READS · abundance).
+READS = 10_000
+#: ASVs in fewer of the fitted samples are known by their like only.
+FEWEST = 2
+#: Log-ratios are those of the ASVs in this fraction of the samples and more.
+PREVALENCE, PSEUDOCOUNT = 0.03, 0.5
+#: ASVs whose distances give the median.
+COMPARED = 500
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One regression: what ASVs and categories add to the outputs."""
+
+    identity_VO: np.ndarray
+    features_KO: np.ndarray
+    category_CO: np.ndarray
+    bias_O: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """A fitted kernel member; `fit_kernel` makes one.
+
+    Attributes
+    ----------
+    digests_VB : numpy.ndarray
+        (V, 16) uint8, the ASVs that are known.
+    prevalent_V : numpy.ndarray
+        Bool, those of log-ratios.
+    frequencies_DK, phases_K : numpy.ndarray
+        Of the random features.
+    views : mapping
+        By name.
+    cardinalities : tuple of int
+        Categories of each column, unknown included.
+    """
+
+    digests_VB: np.ndarray
+    prevalent_V: np.ndarray
+    frequencies_DK: np.ndarray
+    phases_K: np.ndarray
+    views: Mapping[str, View]
+    cardinalities: tuple[int, ...] = ()
+    strengths: Mapping[str, float] = field(default_factory=dict)
+
+    def predict(self, samples: Community) -> dict[str, np.ndarray]:
+        """(N, O) scaled values or logits of each view."""
+        place_F = samples.places(vocabulary(self.digests_VB))
+        known = np.flatnonzero(place_F >= 0)
+        read = np.unique(samples.counts.indices)
+        features_FK = np.zeros((len(place_F), len(self.phases_K)), dtype=np.float32)
+        features_FK[read] = self._features(samples.profiles_FD[read])
+        place = place_F[known]
+        found = {}
+        for name, view in self.views.items():
+            if name == "log_ratio":
+                kept = self.prevalent_V
+                reads_NV = samples.in_vocabulary(vocabulary(self.digests_VB[kept]))
+                inputs = log_ratios(reads_NV)
+                added = view.identity_VO[kept]
+            else:
+                inputs = levels(samples, name)
+                added = features_FK @ view.features_KO
+                added[known] += view.identity_VO[place]
+            found[name] = inputs @ added + view.bias_O
+            if self.cardinalities:
+                shown = indicators(samples.categories_NK, self.cardinalities)
+                found[name] = found[name] + shown @ view.category_CO
+        return found
+
+    def _features(self, profiles_FD: np.ndarray) -> np.ndarray:
+        """(F, K) random features."""
+        return np.cos(profiles_FD @ self.frequencies_DK + self.phases_K)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All that has to be kept, by name; see `read_kernel`."""
+        found = {
+            "digests": self.digests_VB,
+            "prevalent": self.prevalent_V.astype(np.uint8),
+            "frequencies": self.frequencies_DK,
+            "phases": self.phases_K,
+        }
+        for name, view in self.views.items():
+            for part, value in vars(view).items():
+                key = f"{name}.{part.rsplit('_', 1)[0]}"
+                found[key] = np.asarray(value, dtype=np.float32)
+        return found
+
+
+def read_kernel(
+    arrays: Mapping[str, np.ndarray], cardinalities: Sequence[int]
+) -> Kernel:
+    """The member of which `Kernel.arrays` made these.
+
+    Raises
+    ------
+    ValueError
+        If the arrays do not fit each other.
+    """
+    views = {}
+    for name in VIEWS:
+        parts = {
+            n: arrays[f"{name}.{n.rsplit('_', 1)[0]}"] for n in View.__annotations__
+        }
+        views[name] = View(**parts)
+    digests_VB, frequencies_DK = arrays["digests"], arrays["frequencies"]
+    kernel = Kernel(
+        digests_VB,
+        arrays["prevalent"].astype(bool),
+        frequencies_DK,
+        arrays["phases"],
+        views,
+        tuple(cardinalities),
+    )
+    outputs = views["presence"].bias_O.shape
+    sizes = {
+        "identity_VO": (len(digests_VB), *outputs),
+        "features_KO": (*frequencies_DK.shape[1:], *outputs),
+        "category_CO": (sum(cardinalities), *outputs),
+        "bias_O": outputs,
+    }
+    fit = (
+        digests_VB.shape[1:] == (16,)
+        and digests_VB.dtype == np.uint8
+        and frequencies_DK.shape[0] == PROFILE
+        and kernel.phases_K.shape == frequencies_DK.shape[1:]
+        and kernel.prevalent_V.shape == digests_VB.shape[:1]
+        and all(
+            vars(view)[n].shape == s
+            for view in views.values()
+            for n, s in sizes.items()
+        )
+    )
+    if not fit:
+        raise ValueError("the arrays of the kernel do not fit each other")
+    return kernel
+
+
+def fit_kernel(
+    samples: Community, target: Target, cardinalities: Sequence[int], seed: int
+) -> Kernel:
+    """Fit the three views; vocabulary and bandwidths are those of these samples.
+
+    Parameters
+    ----------
+    samples : Community
+        N samples.
+    target : Target
+        Of the same samples.
+    cardinalities : sequence of int
+        Categories of each column of `samples.categories_NK`, unknown included.
+    seed : int
+        Of the random features and the folds.
+
+    Returns
+    -------
+    Kernel
+    """
+    prevalence_F = samples.prevalence()
+    read = np.flatnonzero(prevalence_F)
+    known = np.flatnonzero(prevalence_F >= min(FEWEST, len(samples.counts.indptr) - 1))
+    digests_VB = as_array([samples.digests[f] for f in known])
+    least = max(PREVALENCE * samples.counts.shape[0], 1)
+    prevalent_V = prevalence_F[known] >= least
+    frequencies_DK, phases_K = draw_features(samples.profiles_FD[read], seed)
+    kernel = Kernel(
+        digests_VB, prevalent_V, frequencies_DK, phases_K, {}, tuple(cardinalities)
+    )
+    features_FK = np.zeros((len(prevalence_F), len(phases_K)), dtype=np.float32)
+    features_FK[read] = kernel._features(samples.profiles_FD[read])
+    shown = None
+    if cardinalities:
+        shown = indicators(samples.categories_NK, cardinalities)
+        shown[:, starts(cardinalities)] = 0  # an unknown category is in none
+    folds = target.folds(seed)
+    views, strengths = {}, {}
+    for name in VIEWS:
+        columns = known[prevalent_V] if name == "log_ratio" else known
+        if name == "log_ratio":
+            inputs = log_ratios(samples.counts[:, columns])
+            of_asvs = [inputs, inputs @ features_FK[columns]]
+        else:
+            inputs = levels(samples, name)
+            of_asvs = [inputs[:, columns], inputs @ features_FK]
+        view, strengths[name] = _fit_view(of_asvs, shown, cardinalities, target, folds)
+        if name == "log_ratio":
+            identity_VO = np.zeros((len(known), len(view.bias_O)))
+            identity_VO[prevalent_V] = (
+                view.identity_VO + features_FK[columns] @ view.features_KO
+            )
+            nothing = np.zeros_like(view.features_KO)  # of no other ASV is it asked
+            view = View(identity_VO, nothing, view.category_CO, view.bias_O)
+        views[name] = view
+    return Kernel(
+        digests_VB,
+        prevalent_V,
+        frequencies_DK,
+        phases_K,
+        views,
+        tuple(cardinalities),
+        strengths,
+    )
+
+
+def _fit_view(of_asvs, shown, cardinalities, target, folds):
+    """One regression; its inputs are blocks of equal variance."""
+    identity, features_NK = of_asvs
+    size = features_NK.shape[1] // len(BANDWIDTHS)
+    blocks = [identity]
+    blocks += [
+        features_NK[:, b * size : (b + 1) * size] for b in range(len(BANDWIDTHS))
+    ]
+    if shown is not None:
+        blocks.append(shown)
+    scales = [_scale(block, target) for block in blocks]
+    factor = 1 / len(blocks)
+    gram_NN = sum(
+        factor * s * _dense(b @ b.T) for b, s in zip(blocks, scales, strict=True)
+    )
+    found = fit_dual(gram_NN, target, folds)
+    bias_O = found.bias_O.copy()
+    parts = []
+    for block, scale in zip(blocks, scales, strict=True):
+        mean = _mean(block, target)
+        dual = found.dual_NO
+        weights = _dense(block.T @ dual) - np.outer(mean, dual.sum(axis=0))
+        weights *= factor * scale
+        bias_O -= mean @ weights
+        parts.append(weights)
+    category_CO = np.zeros((0, len(bias_O)))
+    if shown is not None:
+        category_CO = _with_unknown(parts.pop(), _mean(shown, target), cardinalities)
+    view = View(parts[0], np.vstack(parts[1:]), category_CO, bias_O)
+    return view, found.strength
+
+
+def _with_unknown(of_categories, frequencies, cardinalities) -> np.ndarray:
+    """What categories add; an unknown one the mean of those of its column."""
+    found = of_categories.copy()
+    for start, size in zip(starts(cardinalities), cardinalities, strict=True):
+        here = slice(start, start + size)
+        found[start] = frequencies[here] @ of_categories[here]
+    return found
+
+
+def _mean(block, target: Target) -> np.ndarray:
+    """The mean of each input, by weight."""
+    weights_N = target.weights_N / target.weights_N.sum()
+    return np.asarray(weights_N @ block).ravel()
+
+
+def _scale(block, target: Target) -> float:
+    """What the squares of the inputs are multiplied by, for a variance of 1 in all."""
+    weights_N = target.weights_N / target.weights_N.sum()
+    squares = block.multiply(block) if sparse.issparse(block) else block * block
+    total = float(np.asarray(weights_N @ squares).sum())
+    variance = total - float(np.square(_mean(block, target)).sum())
+    return 1 / variance if variance > 1e-9 * max(total, 1e-300) else 0.0
+
+
+def _dense(matrix) -> np.ndarray:
+    return matrix.toarray() if sparse.issparse(matrix) else np.asarray(matrix)
+
+
+def draw_features(profiles_FD: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Frequencies (D, K) and phases (K,) for ASVs with profiles like these."""
+    generator = np.random.default_rng(seed)
+    some = generator.permutation(len(profiles_FD))[:COMPARED]
+    part = profiles_FD[some].astype(np.float64)
+    squares = (part**2).sum(axis=1)
+    apart = squares[:, None] + squares - 2 * part @ part.T
+    others = apart[np.triu_indices(len(part), 1)]
+    median = float(np.median(others)) if len(others) else 1.0
+    drawn = generator.normal(size=(PROFILE, FEATURES * len(BANDWIDTHS)))
+    scale = np.sqrt(2 * np.repeat(BANDWIDTHS, FEATURES) / max(median, 1e-6))
+    phases_K = generator.uniform(0, 2 * np.pi, drawn.shape[1])
+    return (drawn * scale).astype(np.float32), phases_K.astype(np.float32)
+
+
+def levels(samples: Community, view: str) -> sparse.csr_matrix:
+    """(N, F) by how much each ASV counts; 0 where it is not.
+
+    Parameters
+    ----------
+    samples : Community
+        N samples.
+    view : {'abundance', 'presence'}
+        log10(1 + `READS` · relative abundance), or 1.
+    """
+    counts = samples.counts.astype(np.float64)
+    if view == "presence":
+        counts.data[:] = 1.0
+        return counts
+    depth = np.repeat(samples.depths, np.diff(counts.indptr))
+    counts.data = np.log10(1 + READS * counts.data / depth)
+    return counts
+
+
+def log_ratios(reads_NV: sparse.csr_matrix) -> np.ndarray:
+    """(N, V) centred log-ratios (Aitchison 1982)."""
+    logs = np.log(reads_NV.toarray() + PSEUDOCOUNT)
+    return logs - logs.mean(axis=1, keepdims=True) if logs.shape[1] else logs
+
+
+def indicators(categories_NK: np.ndarray, cardinalities: Sequence[int]) -> np.ndarray:
+    """(N, C): 1 for each sample's category of each column, unknown ones included."""
+    found = np.zeros((len(categories_NK), sum(cardinalities)))
+    np.put_along_axis(found, categories_NK + starts(cardinalities), 1.0, axis=1)
+    return found
+
+
+def starts(cardinalities: Sequence[int]) -> np.ndarray:
+    """Where the categories of each column start among all; there is the unknown one."""
+    return np.cumsum([0, *cardinalities])[:-1]

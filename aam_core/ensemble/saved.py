@@ -1,0 +1,122 @@
+"""The ensemble of a model's folder, ready to predict.
+
+Shapes: N samples.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.numpy import load_file
+
+from aam_core.data.categories import CategoricalEncoder
+from aam_core.data.target_decoder import Decoder
+from aam_core.ensemble.classical import KERNEL, TREES, Classical, read_classical
+from aam_core.ensemble.mixture import NETWORK, Space
+from aam_core.errors import InputError
+from aam_core.io.load import (
+    OTHER_MEMBERS,
+    load_networks,
+    network_descriptions,
+    read_kind,
+)
+from aam_core.io.model_folder import WEIGHTS
+from aam_core.nn.predictor import SequencePredictor
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A trained network, with its scale and categories."""
+
+    model: SequencePredictor
+    decoder: Decoder
+    categories: CategoricalEncoder | None
+
+
+@dataclass(frozen=True, eq=False)
+class Ensemble:
+    """All that a model predicts with.
+
+    Attributes
+    ----------
+    saved : mapping
+        Its `config.json`.
+    space : Space
+        What members are mixed in.
+    networks : tuple of Network
+        Those with a frozen encoder have the same one.
+    classical : Classical
+        Members beside the networks.
+    categories : CategoricalEncoder or None
+        Of the whole model.
+    weights : mapping
+        Of the members, by name.
+    """
+
+    saved: Mapping[str, Any]
+    space: Space
+    networks: tuple[Network, ...]
+    classical: Classical
+    categories: CategoricalEncoder | None
+    weights: Mapping[str, float]
+
+
+def load_ensemble(directory: Path) -> Ensemble:
+    """The members of a model, in evaluation.
+
+    Raises
+    ------
+    InputError
+        If the folder is not a model's, or its parts do not fit each other.
+    """
+    saved = read_kind(directory, "model")
+    decoder = Decoder.from_dict(saved["task"], saved["target"])
+    categories = saved["categories"] and CategoricalEncoder.from_dict(
+        saved["categories"]
+    )
+    described = saved.get("ensemble", {"weights": {NETWORK: 1.0}})
+    space = Space(
+        decoder,
+        tuple(described.get("frequencies", ())),
+        saved["options"].get("bounded_targets", False),
+    )
+    networks = tuple(
+        Network(
+            model,
+            Decoder.from_dict(saved["task"], one["target"]),
+            one["categories"] and CategoricalEncoder.from_dict(one["categories"]),
+        )
+        for model, one in zip(
+            load_networks(directory), network_descriptions(saved), strict=True
+        )
+    )
+    classical = _classical(directory, described, categories, decoder)
+    return Ensemble(saved, space, networks, classical, categories, described["weights"])
+
+
+def _classical(
+    directory: Path,
+    described: Mapping[str, Any],
+    categories: CategoricalEncoder | None,
+    decoder: Decoder,
+) -> Classical:
+    members = {name: described[name] for name in (KERNEL, TREES) if name in described}
+    if not members:
+        return Classical()
+    arrays = {
+        name: value
+        for name, value in load_file(directory / WEIGHTS).items()
+        if name.startswith(OTHER_MEMBERS)
+    }
+    cardinalities = ()
+    if categories is not None:
+        cardinalities = tuple(categories.get_cardinalities().values())
+    classes = 0 if decoder.classes is None else len(decoder.classes.labels)
+    try:
+        return read_classical(arrays, members, cardinalities, classes)
+    except (KeyError, ValueError) as error:
+        raise InputError(
+            f"The members of the ensemble in {directory} cannot be read: {error}. Use "
+            "the model as train wrote it."
+        ) from None

@@ -1,0 +1,381 @@
+"""The trees member: forests on ASVs and on clades of like sequences.
+
+One forest reads abundances, one presence. Clades are clusters of the profiles of ASVs,
+of several sizes; their centroids are kept, so that an ASV that was never seen falls
+into one of them, and no phylogeny is needed. Trees are kept as arrays: children follow
+their parents, so that no path has a circle.
+
+Shapes: N samples, F features, V prevalent ASVs, D numbers of a profile, K clades of all
+sizes, M nodes of all trees, L leaves of all trees, O outputs, X columns that are read.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from sklearn.cluster import MiniBatchKMeans
+from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
+from sklearn.preprocessing import normalize
+
+from aam_core.ensemble.community import PROFILE, Community, as_array, vocabulary
+from aam_core.ensemble.kernel import indicators
+from aam_core.ensemble.regression import Target
+
+VIEWS = ("abundance", "presence")
+TREES = 200  #: of each view
+#: ASVs in fewer of the fitted samples are read by their clades only.
+PREVALENCE = 0.03
+#: Clusters of each size; those of half as many ASVs and more are left out.
+CLADES = (16, 64, 256, 1024)
+#: Bytes of the arrays of a view; leaves are larger where samples are many.
+LARGEST = 5_000_000
+FEWEST_TREES = 100
+NODE, LEAF = 12, 4  #: bytes of a node, and of an output of a leaf
+#: Samples that are predicted at a time.
+PIECE = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Forest:
+    """The trees of one view.
+
+    Attributes
+    ----------
+    column_M : numpy.ndarray
+        Int32, which column a node reads; -1 in a leaf.
+    threshold_M : numpy.ndarray
+        Float32; where the column is at most this, the next node follows.
+    other_M : numpy.ndarray
+        Int32, the node that follows otherwise; of a leaf, its row of `value_LO`.
+    first_T : numpy.ndarray
+        Int32, the root of each tree.
+    value_LO : numpy.ndarray
+        Float32, means of scaled values, or frequencies of classes.
+    """
+
+    column_M: np.ndarray
+    threshold_M: np.ndarray
+    other_M: np.ndarray
+    first_T: np.ndarray
+    value_LO: np.ndarray
+
+    def predict(self, columns_NX: np.ndarray) -> np.ndarray:
+        """(N, O): the mean over the trees."""
+        parts = [
+            self._predicted(columns_NX[start : start + PIECE])
+            for start in range(0, len(columns_NX), PIECE)
+        ]
+        return np.concatenate(parts)
+
+    def _predicted(self, columns_NX: np.ndarray) -> np.ndarray:
+        node_NT = np.tile(self.first_T, (len(columns_NX), 1))
+        row_N1 = np.arange(len(columns_NX))[:, None]
+        while True:
+            column_NT = self.column_M[node_NT]
+            inner_NT = column_NT >= 0
+            if not inner_NT.any():
+                break
+            read_NT = columns_NX[row_N1, column_NT.clip(0)]
+            low_NT = read_NT <= self.threshold_M[node_NT]
+            following = np.where(low_NT, node_NT + 1, self.other_M[node_NT])
+            node_NT = np.where(inner_NT, following, node_NT)
+        total = np.zeros((len(columns_NX), self.value_LO.shape[1]))
+        for leaf_N in self.other_M[node_NT].T:
+            total += self.value_LO[leaf_N]
+        return total / len(self.first_T)
+
+    def is_sound(self, columns: int) -> bool:
+        """Whether every path leads through nodes of its own tree to a leaf."""
+        total, first_T = len(self.column_M), self.first_T
+        if not (
+            total
+            and len(first_T)
+            and self.threshold_M.shape == self.other_M.shape == (total,)
+            and self.value_LO.ndim == 2
+            and first_T[0] == 0
+            and (np.diff(first_T) > 0).all()
+            and first_T[-1] < total
+            and self.column_M.min() >= -1
+            and self.column_M.max() < columns
+        ):
+            return False
+        node_M = np.arange(total)
+        tree_M = np.searchsorted(first_T, node_M, "right") - 1
+        end_M = np.r_[first_T[1:], total][tree_M]
+        follows = (self.other_M > node_M + 1) & (self.other_M < end_M)
+        is_leaf = (self.other_M >= 0) & (self.other_M < len(self.value_LO))
+        return bool(np.where(self.column_M >= 0, follows, is_leaf).all())
+
+
+@dataclass(frozen=True, eq=False)
+class Trees:
+    """A fitted trees member; `fit_trees` makes one.
+
+    Attributes
+    ----------
+    digests_VB : numpy.ndarray
+        (V, 16) uint8, the ASVs that are read by themselves.
+    centroids_KD : numpy.ndarray
+        Float32, of the clades.
+    sizes : tuple of int
+        Clades of each size, in the order of `centroids_KD`.
+    cardinalities : tuple of int
+        Categories of each covariate, unknown included.
+    classes : int
+        O, if the outputs are classes; else 0.
+    forests : mapping
+        By view.
+    """
+
+    digests_VB: np.ndarray
+    centroids_KD: np.ndarray
+    sizes: tuple[int, ...]
+    cardinalities: tuple[int, ...] = ()
+    classes: int = 0
+    forests: Mapping[str, Forest] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> int:
+        """X."""
+        asvs, clades = len(self.digests_VB), len(self.centroids_KD)
+        return asvs + clades + sum(self.cardinalities)
+
+    def predict(self, samples: Community) -> dict[str, np.ndarray]:
+        """(N, O) scaled values, or probabilities of classes, of each view."""
+        read = self.read(samples)
+        return {
+            name: forest.predict(read[name]) for name, forest in self.forests.items()
+        }
+
+    def read(self, samples: Community) -> dict[str, np.ndarray]:
+        """What the trees of each view read of samples, (N, X) float32.
+
+        Relative abundances of the ASVs and of the clades, or which ASVs there are and
+        how many of each clade; then indicators of categories.
+        """
+        place = samples.places(vocabulary(self.digests_VB))
+        here = np.flatnonzero(place >= 0)
+        one = (np.ones(len(here)), (here, place[here]))
+        asvs = sparse.csr_matrix(one, (len(place), len(self.digests_VB)))
+        both = sparse.hstack([asvs, self._clades(samples)]).tocsr()
+        counts = samples.counts.astype(np.float64)
+        present = counts.copy()
+        present.data[:] = 1.0
+        found = {}
+        views = {"abundance": normalize(counts, norm="l1"), "presence": present}
+        for name, reads in views.items():
+            parts = [(reads @ both).toarray()]
+            if self.cardinalities:
+                parts.append(indicators(samples.categories_NK, self.cardinalities))
+            found[name] = np.hstack(parts).astype(np.float32)
+        return found
+
+    def _clades(self, samples: Community) -> sparse.csr_matrix:
+        """(F, K): 1 for the nearest clade of each size, of the ASVs that occur."""
+        read = np.unique(samples.counts.indices)
+        rows, columns, start = [], [], 0
+        for size in self.sizes:
+            centroids = self.centroids_KD[start : start + size]
+            squares = (centroids**2).sum(axis=1)
+            products = samples.profiles_FD[read] @ centroids.T
+            rows.append(read)
+            columns.append(start + (squares - 2 * products).argmin(axis=1))
+            start += size
+        shape = (samples.counts.shape[1], len(self.centroids_KD))
+        if not rows:
+            return sparse.csr_matrix(shape)
+        place = (np.concatenate(rows), np.concatenate(columns))
+        return sparse.csr_matrix((np.ones(len(place[0])), place), shape)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All that has to be kept, by name; see `read_trees`."""
+        found = {"digests": self.digests_VB, "centroids": self.centroids_KD}
+        for view, forest in self.forests.items():
+            for name, value in vars(forest).items():
+                found[f"{view}.{name.rpartition('_')[0]}"] = value
+        return found
+
+
+def read_trees(
+    arrays: Mapping[str, np.ndarray],
+    sizes: Sequence[int],
+    cardinalities: Sequence[int],
+    classes: int,
+) -> Trees:
+    """The member of which `Trees.arrays` made these.
+
+    Raises
+    ------
+    ValueError
+        If the arrays do not fit each other, or a path would not end.
+    """
+    forests = {
+        view: Forest(
+            **{n: arrays[f"{view}.{n.rpartition('_')[0]}"] for n in _ARRAYS_OF_FOREST}
+        )
+        for view in VIEWS
+    }
+    trees = Trees(
+        arrays["digests"],
+        arrays["centroids"],
+        tuple(sizes),
+        tuple(cardinalities),
+        classes,
+        forests,
+    )
+    fit = (
+        trees.digests_VB.shape[1:] == (16,)
+        and trees.centroids_KD.shape[1:] == (PROFILE,)
+        and sum(trees.sizes) == len(trees.centroids_KD)
+        and all(forest.is_sound(trees.columns) for forest in forests.values())
+        and len({forest.value_LO.shape[1] for forest in forests.values()}) == 1
+    )
+    if not fit:
+        raise ValueError("the arrays of the trees do not fit each other")
+    return trees
+
+
+_ARRAYS_OF_FOREST = tuple(Forest.__annotations__)
+
+
+def fit_trees(
+    samples: Community,
+    target: Target,
+    cardinalities: Sequence[int],
+    seed: int,
+    jobs: int = 1,
+) -> Trees:
+    """Fit extremely randomised trees (Geurts et al. 2006).
+
+    Parameters
+    ----------
+    samples : Community
+        N samples; ASVs and clades are those of these samples.
+    target : Target
+        Of the same samples.
+    cardinalities : sequence of int
+        Categories of each column of `samples.categories_NK`, unknown included.
+    seed : int
+        Of clades and trees.
+    jobs : int
+        Threads.
+
+    Returns
+    -------
+    Trees
+    """
+    prevalence_F = samples.prevalence()
+    least = max(PREVALENCE * samples.counts.shape[0], 1)
+    known = np.flatnonzero(prevalence_F >= least)
+    centroids_KD, sizes = _centroids(samples.profiles_FD[prevalence_F > 0], seed)
+    shared: dict[str, Any] = {
+        "digests_VB": as_array([samples.digests[f] for f in known]),
+        "centroids_KD": centroids_KD,
+        "sizes": sizes,
+        "cardinalities": tuple(cardinalities),
+        "classes": target.classes,
+    }
+    forests = {
+        view: _fitted(columns_NX, target, seed, jobs)
+        for view, columns_NX in Trees(**shared).read(samples).items()
+    }
+    return Trees(**shared, forests=forests)
+
+
+def _fitted(columns_NX: np.ndarray, target: Target, seed: int, jobs: int) -> Forest:
+    """The forest of one view."""
+    outputs = target.classes or target.values.shape[1]
+    leaf, number = _fitting(len(columns_NX), outputs)
+    kind = ExtraTreesClassifier if target.classes else ExtraTreesRegressor
+    forest = kind(
+        number,
+        max_features="sqrt" if target.classes else 1 / 3,
+        min_samples_leaf=leaf,
+        random_state=seed,
+        n_jobs=jobs,
+    )
+    counts_N = target.weights_N > 0
+    values = target.values[counts_N]
+    if not target.classes and values.shape[1] == 1:
+        values = values[:, 0]
+    forest.fit(columns_NX[counts_N], values, target.weights_N[counts_N])
+    return _as_arrays(forest, target.classes)
+
+
+def _fitting(samples: int, outputs: int) -> tuple[int, int]:
+    """Fewest samples of a leaf, and how many trees, within `LARGEST` bytes."""
+    leaf = 1
+    while True:
+        each = samples / leaf * (2 * NODE + LEAF * outputs)
+        number = min(TREES, int(LARGEST / max(each, 1)))
+        if number >= FEWEST_TREES or leaf >= samples:
+            return leaf, max(number, 1)
+        leaf += 1
+
+
+def _centroids(
+    profiles_FD: np.ndarray, seed: int
+) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Centroids of clusters, and how many there are of each size."""
+    distinct = len(np.unique(profiles_FD, axis=0))
+    found, sizes = [np.zeros((0, PROFILE), np.float32)], []
+    for number in CLADES:
+        if number < distinct / 2:
+            clusters = MiniBatchKMeans(number, random_state=seed, n_init=3)
+            clusters.fit(profiles_FD)
+            found.append(clusters.cluster_centers_.astype(np.float32))
+            sizes.append(number)
+    return np.concatenate(found), tuple(sizes)
+
+
+def _as_arrays(
+    forest: ExtraTreesClassifier | ExtraTreesRegressor, classes: int
+) -> Forest:
+    """The nodes of all trees, one after the other."""
+    columns, thresholds, others, values, first = [], [], [], [], []
+    nodes = leaves = 0
+    for estimator in forest.estimators_:
+        tree = estimator.tree_
+        inner = tree.children_left >= 0
+        node = np.arange(tree.node_count)
+        assert (tree.children_left == node + 1)[inner].all()
+        other = nodes + tree.children_right
+        other[~inner] = leaves + np.arange((~inner).sum())
+        columns.append(np.where(inner, tree.feature, -1))
+        thresholds.append(_not_above(tree.threshold))
+        others.append(other)
+        values.append(_values(tree.value[~inner], forest, classes))
+        first.append(nodes)
+        nodes += tree.node_count
+        leaves += len(values[-1])
+    return Forest(
+        np.concatenate(columns).astype(np.int32),
+        np.concatenate(thresholds),
+        np.concatenate(others).astype(np.int32),
+        np.array(first, dtype=np.int32),
+        np.concatenate(values).astype(np.float32),
+    )
+
+
+def _values(
+    of_leaves: np.ndarray,
+    forest: ExtraTreesClassifier | ExtraTreesRegressor,
+    classes: int,
+) -> np.ndarray:
+    """(L, O) of what scikit-learn keeps of leaves: means, or frequencies of classes."""
+    if not classes:
+        return of_leaves[..., 0]
+    known = of_leaves[:, 0]
+    found = np.zeros((len(known), classes))
+    found[:, forest.classes_] = known / known.sum(axis=1, keepdims=True)
+    return found
+
+
+def _not_above(thresholds: np.ndarray) -> np.ndarray:
+    """The largest float32 that is not above: columns, float32, compare the same."""
+    found = thresholds.astype(np.float32)
+    above = found.astype(np.float64) > thresholds
+    found[above] = np.nextafter(found[above], np.float32(-np.inf))
+    return found
