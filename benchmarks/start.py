@@ -65,7 +65,7 @@ def scores_of(
             last = model_folder.read_history(path).iloc[-1]
             return {n: float(last[n]) for n in last.index if n.endswith("unifrac_loss")}
         config = TrainConfig(metadata_column=("value",), **TRAINING | more)
-        found = train(config, path, **given, metadata=made.metadata)
+        found = train(config, path, **given, metadata=made.metadata).predictions
     true = made.metadata.loc[found.index, ["value"]]
     return {"val_r2": regression_metrics(true, found)["r2"]}
 

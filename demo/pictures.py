@@ -1,4 +1,4 @@
-"""Draw the demo's results: the course of pre-training, and the held-out samples."""
+"""Draw the demo's results: the course of pre-training, and out-of-fold predictions."""
 
 import sys
 from pathlib import Path
@@ -13,14 +13,14 @@ import pandas as pd
 import qiime2
 from matplotlib.axes import Axes
 
-SIDES = {"transformer": "", "random forest": "forest-"}
-COLOURS = {"transformer": "#2a6f97", "random forest": "#bc6c25"}
+SIDES = {"q2-aam": "", "random forest": "forest-"}
+COLOURS = {"q2-aam": "#2a6f97", "random forest": "#bc6c25"}
 
 
 def main(output: Path) -> None:
     """Draw all pictures of the results in `output`."""
     plt.rcParams |= {"axes.spines.top": False, "axes.spines.right": False}
-    truth = pd.read_csv(output / "input" / "held-out.tsv", sep="\t", index_col=0)
+    truth = pd.read_csv(output / "input" / "labelled.tsv", sep="\t", index_col=0)
     for name, draw in {"region": draw_region, "latitude": draw_latitude}.items():
         figure = draw(output, truth.sort_values(["Region", "Vineyard"]))
         figure.savefig(output / f"{name}.png", dpi=150, bbox_inches="tight")
@@ -51,14 +51,14 @@ def draw_pretraining(history: pd.DataFrame) -> plt.Figure:
 
 
 def draw_region(output: Path, truth: pd.DataFrame) -> plt.Figure:
-    """Draw the probability of each region for each held-out sample."""
+    """Draw the probability of each region for each sample, by what left it out."""
     figure, axes = plt.subplots(
-        1, 2, figsize=(10, 3.6), sharey=True, layout="constrained"
+        1, 2, figsize=(10, 7), sharey=True, layout="constrained"
     )
     for ax, (side, prefix) in zip(axes, SIDES.items(), strict=True):
         probabilities = frame(output / f"region-{prefix}details.qza").loc[truth.index]
         right = (probabilities.idxmax(axis=1) == truth["Region"]).sum()
-        print(f"Region, {side}: {right} of {len(truth)} held-out samples are right.")
+        print(f"Region, {side}: {right} of {len(truth)} left-out samples are right.")
         draw_probabilities(ax, probabilities, truth["Region"])
         ax.set_title(f"{side}: {right} of {len(truth)} right")
     names = [f"{i} ({r})" for i, r in truth["Region"].str.replace("_", " ").items()]
@@ -84,7 +84,7 @@ def draw_probabilities(ax: Axes, probabilities: pd.DataFrame, truth: pd.Series) 
 
 
 def draw_latitude(output: Path, truth: pd.DataFrame) -> plt.Figure:
-    """Draw predicted against true latitude of the held-out samples."""
+    """Draw predicted against true latitude, each sample by what left it out."""
     figure, axes = plt.subplots(
         1, 2, figsize=(8, 3.8), sharey=True, layout="constrained"
     )

@@ -11,7 +11,7 @@ import hashlib
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import resources
 from pathlib import Path
 
@@ -54,7 +54,7 @@ def main(output: Path) -> None:
     )
     write_features(output, regions)
     write_tree(output, regions)
-    write_metadata(output, labelled)
+    write_metadata(output, labelled, table.ids())
 
 
 def fetch_reference() -> None:
@@ -133,21 +133,15 @@ def write_tree(output: Path, regions: dict[str, str]) -> None:
     tree.write(str(output / "tree.nwk"))
 
 
-def write_metadata(output: Path, labelled: pd.DataFrame) -> None:
-    """Write the metadata of the labelled samples, and of the two parts of them.
-
-    The last of the three samples of each vineyard, by id, is held out.
-    """
+def write_metadata(output: Path, labelled: pd.DataFrame, ids: Iterable[str]) -> None:
+    """Write the metadata of the labelled samples, and the ids of the others."""
     labelled = labelled.rename_axis("sample-id").sort_index()
-    held_out = labelled.groupby("Vineyard").tail(1)
-    training = labelled.drop(held_out.index)
-    parts = {"labelled": labelled, "training": training, "held-out": held_out}
-    for name, part in parts.items():
-        part.to_csv(output / f"{name}.tsv", sep="\t")
-    print(
-        f"{len(training)} labelled samples to train on; {len(held_out)} held out, "
-        "one of each vineyard."
+    labelled.to_csv(output / "labelled.tsv", sep="\t")
+    others = sorted(set(ids) - set(labelled.index))
+    pd.Index(others, name="sample-id").to_frame(index=False).to_csv(
+        output / "unlabelled.tsv", sep="\t", index=False
     )
+    print(f"{len(labelled)} labelled samples to learn from, {len(others)} others.")
 
 
 if __name__ == "__main__":

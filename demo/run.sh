@@ -24,25 +24,19 @@ run() {
   "$@"
 }
 
-# The four things that are done for each target, after pre-training.
+# What is done for each target, after pre-training.
 # $1 name of the target, $2 metadata column, $3 task
 learn() {
   run qiime aam train \
-    --i-table $OUT/training-table.qza \
+    --i-table $OUT/labelled-table.qza \
     --i-sequences $OUT/sequences.qza \
     --i-encoder $OUT/encoder.qza \
-    --m-metadata-file $IN/training.tsv \
+    --m-metadata-file $IN/labelled.tsv \
     --p-metadata-column "$2" \
     --p-task "$3" \
     --p-rarefy-depth $DEPTH \
     --p-epochs 40 --p-patience 40 --p-lr 0.001 --p-batch-size 4 \
     --o-model "$OUT/$1-model.qza" \
-    --o-predictions "$OUT/$1-validation-predictions.qza" \
-    --verbose
-  run qiime aam predict \
-    --i-table $OUT/held-out-table.qza \
-    --i-sequences $OUT/sequences.qza \
-    --i-model "$OUT/$1-model.qza" \
     --o-predictions "$OUT/$1-predictions.qza" \
     --o-details "$OUT/$1-details.qza" \
     --verbose
@@ -54,20 +48,28 @@ learn() {
     --o-details "$OUT/$1-forest-details.qza" \
     --o-importance "$OUT/$1-forest-importance.qza" \
     --verbose
+  run qiime aam predict \
+    --i-table $OUT/unlabelled-table.qza \
+    --i-sequences $OUT/sequences.qza \
+    --i-model "$OUT/$1-model.qza" \
+    --o-predictions "$OUT/$1-new-predictions.qza" \
+    --o-details "$OUT/$1-new-details.qza" \
+    --verbose
+  run qiime metadata tabulate \
+    --m-input-file "$OUT/$1-new-details.qza" \
+    --o-visualization "$OUT/$1-new-details.qzv"
 }
 
-# The same picture of the model's and of the forest's predictions of held-out samples.
-# The forest also predicted the model's validation samples, which are ignored here.
+# The same picture of the model's and of the forest's predictions, each sample by what
+# was fitted without its fold.
 # $1 name of the target, $2 metadata column, $3 visualizer of q2-sample-classifier
 show() {
-  local who missing
+  local who
   for who in "$1" "$1-forest"; do
-    if [ "$who" = "$1" ]; then missing=error; else missing=ignore; fi
     run qiime sample-classifier "$3" \
       --i-predictions "$OUT/$who-predictions.qza" \
-      --m-truth-file $IN/held-out.tsv \
+      --m-truth-file $IN/labelled.tsv \
       --m-truth-column "$2" \
-      --p-missing-samples $missing \
       --o-visualization "$OUT/$who-predictions.qzv"
   done
 }
@@ -89,7 +91,7 @@ run qiime feature-table filter-features \
   --i-table $IN/chardonnay-table.qza \
   --m-metadata-file $IN/features.tsv \
   --o-filtered-table $OUT/table.qza
-for part in training held-out labelled; do
+for part in labelled unlabelled; do
   run qiime feature-table filter-samples \
     --i-table $OUT/table.qza \
     --m-metadata-file $IN/$part.tsv \
@@ -107,7 +109,7 @@ run qiime aam pretrain \
   --o-encoder $OUT/encoder.qza \
   --verbose
 
-title "3. Region: train on 14 samples, predict the 7 held-out ones, and a random forest"
+title "3. Region: learn from 21 samples, each predicted without its fold; a random forest"
 learn region Region classification
 
 title "4. The same for a number: latitude"
@@ -120,8 +122,8 @@ python demo/pictures.py $OUT
 
 title "Done in $((SECONDS / 60)) min $((SECONDS % 60)) s"
 echo "This shows how it is done, not how well: 21 labelled samples prove nothing"
-echo "about accuracy. Vineyards also have further samples among the training ones, so"
-echo "a held-out sample is never from a new place."
+echo "about accuracy. Each vineyard has further samples in other folds, so no sample"
+echo "that is predicted is from a new place."
 echo
 echo "Pictures to open:"
 ls $OUT/*.png | sed 's/^/  /'

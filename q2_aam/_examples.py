@@ -61,7 +61,9 @@ def _train(use, table, metadata, **options):
         use.UsageInputs(
             table=table, metadata=metadata, **options, **SMALL, cross_fit=2
         ),
-        use.UsageOutputNames(model="model", predictions="out_of_fold"),
+        use.UsageOutputNames(
+            model="model", predictions="out_of_fold", details="out_of_fold_details"
+        ),
     )
 
 
@@ -87,7 +89,7 @@ def predict_example(use):
     """Learn to predict a class, and predict it."""
     table = use.init_artifact("table", table_factory)
     metadata = use.init_metadata("metadata", metadata_factory)
-    model, _ = _train(
+    model, *_ = _train(
         use, table, metadata, metadata_column=["habitat"], task="classification"
     )
     use.action(

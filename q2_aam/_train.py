@@ -10,6 +10,7 @@ from q2_types.tree import NewickFormat
 from aam_core.config import TrainConfig
 from q2_aam._formats import AAMEncoderDirectoryFormat, AAMModelDirectoryFormat
 from q2_aam._inputs import (
+    as_details,
     as_predictions,
     directory,
     distance_inputs,
@@ -32,14 +33,14 @@ def train(
     encoder: AAMEncoderDirectoryFormat = None,
     resume_from: AAMModelDirectoryFormat = None,
     **options,
-) -> (AAMModelDirectoryFormat, pd.Series):
+) -> (AAMModelDirectoryFormat, pd.Series, pd.DataFrame):
     """Learn to predict sample metadata."""
     config = TrainConfig(**options)
 
     from aam_core.commands.train import train as run
 
     model = AAMModelDirectoryFormat()
-    predictions = run(
+    found = run(
         config,
         directory(model),
         **table_inputs(table, sequences),
@@ -51,4 +52,4 @@ def train(
         resume_from=state_folder(resume_from),
     )
     tell_if_stopped(model)
-    return model, as_predictions(predictions)
+    return model, as_predictions(found.predictions), as_details(found.details)

@@ -165,10 +165,18 @@ plugin.methods.register_function(
     examples={"Pre-train a small encoder with UniFrac": _examples.pretrain_example},
 )
 
-T_task, T_model, T_predictions = TypeMap(
+T_task, T_model, T_predictions, T_probabilities = TypeMap(
     {
-        REGRESSION: (AAMModel[Regression], SampleData[RegressorPredictions]),
-        CLASSIFICATION: (AAMModel[Classification], SampleData[ClassifierPredictions]),
+        REGRESSION: (
+            AAMModel[Regression],
+            SampleData[RegressorPredictions],
+            SampleData[RegressionDetails],
+        ),
+        CLASSIFICATION: (
+            AAMModel[Classification],
+            SampleData[ClassifierPredictions],
+            SampleData[Probabilities],
+        ),
     }
 )
 plugin.methods.register_function(
@@ -178,7 +186,11 @@ plugin.methods.register_function(
     | DISTANCES
     | {"encoder": AAMEncoder, "resume_from": AAMModel[Regression | Classification]},
     parameters={"metadata": Metadata} | parameter_types(TrainConfig) | {"task": T_task},
-    outputs=[("model", T_model), ("predictions", T_predictions)],
+    outputs=[
+        ("model", T_model),
+        ("predictions", T_predictions),
+        ("details", T_probabilities),
+    ],
     input_descriptions=TABLE_DESCRIPTION
     | SEQUENCES_DESCRIPTION
     | DISTANCES_DESCRIPTION
@@ -188,14 +200,17 @@ plugin.methods.register_function(
     | parameter_descriptions(TrainConfig),
     output_descriptions={
         "model": MODEL_DESCRIPTION,
-        "predictions": PREDICTIONS_DESCRIPTION.format("validation"),
+        "predictions": PREDICTIONS_DESCRIPTION.format("out-of-fold (or validation)"),
+        "details": DETAILS_DESCRIPTION.format("all targets, quantiles and intervals"),
     },
     name="Train a model of sample metadata",
     description=(
         "Learn to predict one or more numeric columns, or one categorical column, of "
-        "the sample metadata. Part of the samples is kept for validation: they choose "
-        "the best epoch, and their predictions are returned. With a phylogeny or a "
-        "distance matrix, the distance between samples is learned as well."
+        "the sample metadata. An ensemble of a network, a kernel and trees is fitted "
+        "in folds, and every labelled sample is predicted by members that were fitted "
+        "without its fold: these predictions weigh the members, score them, and are "
+        "returned. With a phylogeny or a distance matrix, the network learns the "
+        "distance between samples as well."
     ),
     citations=TRANSFORMER + UNIFRAC,
     examples={"Train a small model of a numeric column": _examples.train_example},
@@ -265,10 +280,9 @@ plugin.methods.register_function(
     ],
     input_descriptions=TABLE_DESCRIPTION
     | {
-        "model": "Model to compare with. The forest is trained on the training "
-        "samples of the model, predicts all other labelled samples of the table, and "
-        "takes its metadata_column, task, rarefy_depth and seed where these are "
-        "left at their default."
+        "model": "Model to compare with. The forest repeats the folds (or the split) "
+        "of the model on the same samples, and takes its metadata_column, task, "
+        "rarefy_depth and seed where these are left at their default."
     },
     parameter_descriptions={"metadata": METADATA_DESCRIPTION}
     | parameter_descriptions(ForestConfig),
@@ -280,8 +294,8 @@ plugin.methods.register_function(
     name="Train a random forest to compare with",
     description=(
         "Train a random forest on relative abundances and predict held-out samples: "
-        "the baseline that a deep model has to beat. With a model, the forest is "
-        "trained on exactly the model's training samples."
+        "the baseline that a model has to beat. With a model, the forest repeats the "
+        "model's folds on exactly its samples."
     ),
     citations=FOREST,
     examples={"Random forest on a numeric column": _examples.rf_baseline_example},

@@ -62,7 +62,8 @@ class Predictor(Estimator):
             If the input or an option is wrong; before training starts.
         """
         _metadata_of(study, "fit")
-        self.val_predictions_ = self._fit(study, report)
+        found = self._fit(study, report)
+        self.val_predictions_, self.val_details_ = found.predictions, found.details
         return self
 
     def _command(self) -> Callable[..., Any]:
@@ -190,6 +191,8 @@ class Regressor(RegressorMixin, Predictor):
         Predictions of samples by members that were not fitted to them, one column per
         target; of `fit` only. With folds (`cross_fit`) these are all labelled samples,
         else the validation samples, of which `predict` makes the same later.
+    val_details_ : pandas.DataFrame
+        Probabilities of the same, or quantiles and intervals; of `fit` only.
     report_ : list of str
         What the run said.
     encoder_ : Encoder, path or None
@@ -280,7 +283,7 @@ class Classifier(ClassifierMixin, Predictor):
     ----------
     classes_ : numpy.ndarray of str
         The classes, sorted.
-    config_, history_, scores_, val_predictions_, report_, encoder_
+    config_, history_, scores_, val_predictions_, val_details_, report_, encoder_
         As of `Regressor`.
 
     See Also

@@ -182,7 +182,7 @@ def train(table: Path, sequences: Path | None, metadata: Path, **given: Any) -> 
         with run_folder(given["output_dir"], given["overwrite"], earlier) as folder:
             from aam_core.commands.train import train as run
 
-            predictions = run(
+            found = run(
                 config,
                 folder / BEST,
                 **read_inputs(table, sequences, given["tree"], given["unifrac_matrix"]),
@@ -194,7 +194,8 @@ def train(table: Path, sequences: Path | None, metadata: Path, **given: Any) -> 
             )
             write_lists(folder)
             if not rank():
-                predictions.to_csv(folder / "val_predictions.tsv", sep="\t")
+                write_table(found.predictions, folder / "val_predictions.tsv")
+                write_table(found.details, folder / "val_details.tsv")
 
 
 @configured("predict")

@@ -8,13 +8,19 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
 from aam_core.config import TrainConfig
 from aam_core.data.labels import Labels
-from aam_core.data.target_decoder import Decoder, interval_half_widths
+from aam_core.data.target_decoder import (
+    Decoder,
+    Predictions,
+    calibrating_temperature,
+    interval_half_widths,
+)
 from aam_core.ensemble.classical import Classical, fit_classical
 from aam_core.ensemble.community import read_community
 from aam_core.ensemble.mixture import NETWORK, loss_of_mix, space_of
@@ -136,16 +142,16 @@ class CrossFit:
         points = {n: self.space.points(v) for n, v in self.found.items()}
         weights = convex_weights(points, rows, loss)
         raw = self._mixed(folds, points, weights, loss)
-        decoder = self._with_intervals(raw, rows)
         alone = {name: self._alone(value, rows) for name, value in points.items()}
         report(_told(weights, alone))
-        scores = self._scores(raw, rows)
+        found = self._predictions(raw, folds)
+        scores = self._scores(found, rows)
         kind = "Out of fold" if len(parts) > 1 else "Validation"
         report(f"{kind} ({len(rows):,} samples): {_sentence(scores)}.")
         mix = torch.from_numpy(self.space.mixable(raw[rows]))
         scores = {"loss": float(loss(mix, rows))} | scores
         description = self._description(trained) | {
-            "target": decoder.to_dict(),
+            "target": self._decoder(raw, rows).to_dict(),
             "categories": self.labels.categories and self.labels.categories.to_dict(),
             "scores": {f"val_{name}": value for name, value in scores.items()},
         }
@@ -154,9 +160,7 @@ class CrossFit:
             "scores": alone,
             "frequencies": self.space.frequencies,
         }
-        ids = self.prepared.inputs.study.table.sample_ids[rows]
-        predictions = decoder.predictions(raw[rows], ids, self._groups(rows))
-        return Finished(description, self._tensors(trained), predictions)
+        return Finished(description, self._tensors(trained), found)
 
     def _predicted_folds(self) -> list[np.ndarray]:
         """The rows of each fold that all members predict."""
@@ -184,34 +188,53 @@ class CrossFit:
         groups = self.labels.groups
         return None if groups is None else [groups[row] for row in rows]
 
+    def _predictions(self, raw: np.ndarray, folds: list[np.ndarray]) -> Predictions:
+        """Of each fold, calibrated by the others; in the order of the study."""
+        parts = []
+        for number, rows in enumerate(folds):
+            others = folds[:number] + folds[number + 1 :] or folds
+            decoder = self._decoder(raw, np.concatenate(others))
+            ids = self.prepared.inputs.study.table.sample_ids[rows]
+            given = (raw[rows], ids, self._groups(rows))
+            parts.append((decoder.predictions(*given), decoder.details(*given)))
+        return Predictions(
+            *(pd.concat(tables).sort_index() for tables in zip(*parts, strict=True))
+        )
+
+    def _decoder(self, raw: np.ndarray, rows: np.ndarray) -> Decoder:
+        """The decoder with intervals, or probabilities, by these samples."""
+        decoder = self.labels.decoder
+        if self.config.task == "classification":
+            codes = self.labels.values[rows]
+            temperature = calibrating_temperature(raw[rows], codes)
+            return replace(decoder, temperature=temperature)
+        true = self.labels.target.iloc[rows].to_numpy()
+        point = decoder.point(raw[rows], self._groups(rows))
+        groups = None if self.groups_N is None else self.groups_N[rows]
+        widths = interval_half_widths(true, point, groups)
+        return replace(decoder, half_widths=widths)
+
     def _alone(self, points: np.ndarray, rows: np.ndarray) -> dict[str, float]:
         """Scores of one member."""
         if self.config.loss_type == "quantile":
             points = np.repeat(points[..., None], len(self.config.quantiles), axis=-1)
-        raw = np.zeros_like(points)
-        raw[rows] = self.space.raw({NETWORK: points[rows]}, {NETWORK: 1.0})
-        return self._scores(raw, rows)
+        raw = self.space.raw({NETWORK: points[rows]}, {NETWORK: 1.0})
+        ids = self.prepared.inputs.study.table.sample_ids[rows]
+        given, decoder = (raw, ids, self._groups(rows)), self.labels.decoder
+        found = Predictions(decoder.predictions(*given), decoder.details(*given))
+        return self._scores(found, rows)
 
-    def _scores(self, raw: np.ndarray, rows: np.ndarray) -> dict[str, float]:
-        """Metrics in original units."""
-        decoder = self.labels.decoder
+    def _scores(self, found: Predictions, rows: np.ndarray) -> dict[str, float]:
+        """Metrics in original units, of predictions of these rows in their order."""
         true = self.labels.target.iloc[rows].to_numpy()
-        point = decoder.point(raw[rows], self._groups(rows))
+        predicted = found.predictions.to_numpy()
         if self.config.task == "regression":
-            return regression_metrics(true, point, decoder.columns)
-        chances = np.exp(raw[rows])
+            columns = self.labels.decoder.columns
+            return regression_metrics(true, predicted.astype(float), columns)
+        chances = found.details
         return classification_metrics(
-            true[:, 0], point, chances, decoder.classes.labels
+            true[:, 0], predicted[:, 0], chances.to_numpy(), list(chances.columns)
         )
-
-    def _with_intervals(self, raw: np.ndarray, rows: np.ndarray) -> Decoder:
-        """The decoder with prediction intervals from these samples."""
-        decoder = self.labels.decoder
-        if self.config.task == "classification":
-            return decoder
-        true = self.labels.target.iloc[rows].to_numpy()
-        point = decoder.point(raw[rows], self._groups(rows))
-        return replace(decoder, half_widths=interval_half_widths(true, point))
 
     def _description(self, trained: Sequence[Trained]) -> dict[str, Any]:
         """What `config.json` says of the members."""

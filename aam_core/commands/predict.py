@@ -1,7 +1,6 @@
 """Prediction of new samples, whose ASVs the model need not have seen."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from aam_core.data.batches import Batch, BatchMaker
 from aam_core.data.categories import CategoricalEncoder, category_labels
 from aam_core.data.study import Study
 from aam_core.data.table import FeatureTable
+from aam_core.data.target_decoder import Predictions
 from aam_core.ensemble.community import read_community
 from aam_core.ensemble.mixture import NETWORK
 from aam_core.ensemble.saved import Ensemble, load_ensemble
@@ -34,14 +34,6 @@ from aam_core.reporting import Report, logger, silent
 from aam_core.runtime.device import choose_device
 from aam_core.runtime.spill import SpillBuffer
 from aam_core.training.memory import MemoryProfile
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """Predictions of one table, in its order of samples."""
-
-    predictions: pd.DataFrame  #: one column per target
-    details: pd.DataFrame  #: probabilities, or quantiles and intervals
 
 
 def predict(
@@ -74,6 +66,7 @@ def predict(
     Returns
     -------
     Predictions
+        In the order of the table.
 
     Raises
     ------
@@ -85,7 +78,7 @@ def predict(
     ensemble = load_ensemble(model)
     saved = ensemble.saved
     number = number_of_passes(config, saved["options"])
-    study = read_as_trained(saved, table, sequences, config, report)
+    study = read_as_trained(saved, table, sequences, config, report, keep_shallow=True)
     ids = study.table.sample_ids
     groups = _check_covariates(ensemble, config, metadata, ids, report)
     report(

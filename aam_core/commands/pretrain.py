@@ -1,7 +1,7 @@
 """Pre-training: an encoder learned without labels."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -109,12 +109,13 @@ class Pretraining:
                 "Pre-training needs a phylogeny, or else a distance matrix, but "
                 f"{both} given: pass one of them."
             )
-        arch = resolve_from(config, encoder)
+        arch = resolve_from(config, encoder, sources)
+        config = replace(config, rarefy_depth=config.rarefy_depth or 0)
         inputs = prepare_inputs(config, sources, max_bp=arch.max_bp, report=report)
         training, validation = split_rows(
             inputs.study, config, metadata=self.metadata, least=2, report=report
         )
-        return Prepared(arch, inputs, (Part(training, validation, validation),))
+        return Prepared(config, arch, inputs, (Part(training, validation, validation),))
 
     def begin(self, prepared: Prepared, strategy: Strategy, report: Report) -> None:
         """Nothing is to do before."""

@@ -14,11 +14,12 @@ from sklearn.preprocessing import normalize
 from aam_core.config import ForestConfig
 from aam_core.config.option import option_specs
 from aam_core.data import splits
+from aam_core.data.confounding import choose_depth, tell_batches
 from aam_core.data.table import FeatureTable
 from aam_core.data.targets import read_target
 from aam_core.errors import InputError, some
 from aam_core.metrics import classification_metrics, regression_metrics
-from aam_core.reporting import Report
+from aam_core.reporting import Report, silent
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +86,7 @@ def rf_baseline(
         If samples of the given split are not in the table, lost to rarefaction or
         unlabelled, or as `read_target` and `splits.split` raise it.
     """
-    table = table.rarefy(config.rarefy_depth, config.seed, report)
+    table = _rarefied(config, table, metadata, report)
     target = read_target(
         metadata, config.metadata_column, config.task, table.sample_ids, report
     ).sort_index()
@@ -96,6 +97,26 @@ def rf_baseline(
     else:
         training, validation = _given_split(target, training, validation)
     return _fitted(config, table, target, training, validation)
+
+
+def _rarefied(
+    config: ForestConfig, table: FeatureTable, metadata: pd.DataFrame, report: Report
+) -> FeatureTable:
+    """The table at the depth that suits the target, as for `train`."""
+    target = read_target(
+        metadata, config.metadata_column, config.task, table.sample_ids, silent
+    )
+    rows = np.flatnonzero(np.isin(table.sample_ids, target.index))
+    ids = table.sample_ids[rows]
+    groups = splits.read_groups(metadata, config.group_column, ids)
+    if groups is not None:
+        groups = splits.group_names(ids, groups)
+    first = target.loc[ids].iloc[:, 0]
+    seed = config.seed
+    tell_batches(config.batch_columns, metadata, ids, first, groups, seed, report)
+    depths = table.depths[rows]
+    depth = choose_depth(config.rarefy_depth, depths, first, groups, seed, report)
+    return table.rarefy(depth, seed, report)
 
 
 def as_trained(

@@ -10,12 +10,14 @@ import torch
 
 from aam_core.commands.cross_fit import CrossFit
 from aam_core.config import TrainConfig
+from aam_core.data.confounding import choose_depth, tell_batches
 from aam_core.data.folds import balanced_folds
 from aam_core.data.inputs import Inputs, Matrix, Sources, prepare_inputs, split_rows
 from aam_core.data.labels import fit_labels, without_new_classes
 from aam_core.data.phylogeny import Phylogeny
 from aam_core.data.splits import group_names, read_groups, split
 from aam_core.data.table import FeatureTable
+from aam_core.data.target_decoder import Predictions
 from aam_core.data.targets import read_target
 from aam_core.distributed.launch import on_all_devices
 from aam_core.distributed.strategy import Strategy
@@ -52,7 +54,7 @@ def train(
     tensorboard: Path | None = None,
     state: Path | None = None,
     resume_from: Path | None = None,
-) -> pd.DataFrame:
+) -> Predictions:
     """Learn to predict sample metadata, with or without a pre-trained encoder.
 
     Parameters
@@ -86,10 +88,10 @@ def train(
 
     Returns
     -------
-    pandas.DataFrame
-        Predictions of samples by members that were not fitted to them, one column per
-        target: of all labelled samples, each by those without its fold; of the
-        validation samples, where there are no folds.
+    Predictions
+        Of samples by members that were not fitted to them: of all labelled samples,
+        each by those without its fold; of the validation samples, where there are no
+        folds.
 
     Raises
     ------
@@ -131,9 +133,10 @@ class Training:
                 "A pre-trained encoder has no effect where ensemble has no network: "
                 "leave it out, or add network to ensemble."
             )
-        arch = resolve_from(config, encoder)
+        arch = resolve_from(config, encoder, self.sources)
         check_heads(config, arch.embedding_dim)
         sources = self._labelled(report)
+        config = self._with_depth(sources.table, report)
         inputs = prepare_inputs(config, sources, max_bp=arch.max_bp, report=report)
         target = self._target(inputs.study.table.sample_ids, report)
         divide = self._folds if config.cross_fit else self._split
@@ -143,7 +146,30 @@ class Training:
             every = np.arange(len(target))
             labels = fit_labels(config, self.metadata, target, every, report)
         read = {"target": target.to_numpy(), "categories": labels.categories_NK}
-        return Prepared(arch, inputs, parts, network, labels, read, encoder)
+        inputs.study.taken["samples in table"] = self.sources.table.shape[0]
+        inputs.study.taken["samples without target"] = (
+            self.sources.table.shape[0] - sources.table.shape[0]
+        )
+        return Prepared(config, arch, inputs, parts, network, labels, read, encoder)
+
+    def _with_depth(self, table: FeatureTable, report: Report) -> TrainConfig:
+        """The options with the rarefaction depth that suits the target."""
+        config, ids = self.config, table.sample_ids
+        target = self._target(ids, silent).iloc[:, 0]
+        groups = self.groups(ids)
+        depth = choose_depth(
+            config.rarefy_depth, table.depths, target, groups, config.seed, report
+        )
+        tell_batches(
+            config.batch_columns,
+            self.metadata,
+            ids,
+            target,
+            groups,
+            config.seed,
+            report,
+        )
+        return dataclasses.replace(config, rarefy_depth=depth)
 
     def _target(self, ids: np.ndarray, report: Report) -> pd.DataFrame:
         config = self.config
@@ -215,7 +241,7 @@ class Training:
     def begin(self, prepared: Prepared, strategy: Strategy, report: Report) -> CrossFit:
         """Fit kernel and trees without each of the folds."""
         groups_N = self.groups(prepared.inputs.study.table.sample_ids)
-        cross_fit = CrossFit(self.config, prepared, groups_N, report)
+        cross_fit = CrossFit(prepared.config, prepared, groups_N, report)
         if strategy.main:
             cross_fit.fit_classical()
         strategy.wait_for_main()

@@ -16,13 +16,18 @@ class DepthOptions(Options):
 
     topic: typing.ClassVar[str] = "Input"
 
-    rarefy_depth: int = option(
-        5000,
-        "Reads drawn at random from each sample; samples with fewer are left out. "
-        "0 keeps all reads.",
+    rarefy_depth: int | None = option(
+        None,
+        "Reads drawn at random from each sample; samples with fewer are left out, but "
+        "predict takes them as they are. 0 keeps all reads.",
         low=0,
-        when="Lower it where it would drop many samples (the run says which); "
-        "raise it where all samples are deeper and rare ASVs matter.",
+        shown=lambda: (
+            "all reads, or a depth that is told where the number of reads "
+            "alone predicts the target"
+        ),
+        when="Set a depth where samples were sequenced in batches of unequal depth, or "
+        "to compare with work that rarefied; 0 where depth is meant to tell the "
+        "target.",
     )
 
 

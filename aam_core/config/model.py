@@ -40,11 +40,12 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 DEFAULT_PRESET = "small"
+#: Nucleotides that are read unless max_bp says otherwise.
+LONGEST = 500
 
 
 #: What every preset shares.
 ARCHITECTURE: dict[str, Any] = {
-    "max_bp": 150,
     "dropout": 0.1,
     "count_embedding": True,
     "count_embedding_method": "add",
@@ -101,9 +102,9 @@ class ModelOptions(Options):
         None,
         "Longest sequence read; longer ones are cut, and the run says how many.",
         low=1,
-        shown=_common("max_bp"),
-        when="Raise it to the length of your ASVs where the run says that "
-        "sequences are cut (full-length 16S, long ITS).",
+        shown=lambda: f"the longest of the table, up to {LONGEST:,}",
+        when="Raise it where the run says that sequences are cut and there is time "
+        "(full-length 16S); lower it where one long sequence slows all down.",
     )
     nucleotide_patch: int | None = option(
         None,
@@ -174,7 +175,9 @@ class Architecture:
 
 
 def resolve_architecture(
-    options: ModelOptions, encoder: Architecture | None = None
+    options: ModelOptions,
+    encoder: Architecture | None = None,
+    longest: int = LONGEST,
 ) -> Architecture:
     """Fill what the options leave open from the preset or the encoder.
 
@@ -184,6 +187,8 @@ def resolve_architecture(
         What the user chose.
     encoder : Architecture, optional
         The architecture of a pre-trained encoder.
+    longest : int
+        Nucleotides of the longest sequence.
 
     Returns
     -------
@@ -199,6 +204,7 @@ def resolve_architecture(
     chosen = {n: getattr(options, n) for n in names if getattr(options, n) is not None}
     if encoder is None:
         base = ARCHITECTURE | PRESETS[options.preset or DEFAULT_PRESET]
+        base["max_bp"] = max(min(longest, LONGEST), 1)
     else:
         base = dataclasses.asdict(encoder)
         wanted = (PRESETS[options.preset] if options.preset else {}) | chosen

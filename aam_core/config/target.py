@@ -48,6 +48,13 @@ class ColumnOptions(Options):
         "numbers (cluster 1, 2, 3).",
     )
 
+    batch_columns: tuple[str, ...] = option(
+        (),
+        "Metadata columns that may have left their mark on the reads (sequencing run, "
+        "plate): the run says which of them predict the target alone.",
+        when="Name them wherever samples were sequenced in several batches.",
+    )
+
     def _check(self) -> None:
         if not self.metadata_column:
             raise InputError("metadata_column is missing: name the column to predict.")

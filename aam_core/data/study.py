@@ -5,7 +5,7 @@ Shapes: N samples, F features, L nucleotides.
 
 import hashlib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -38,6 +38,7 @@ class Study:
     tokens_FL: np.ndarray
     file_rank_F: np.ndarray
     digests: tuple[bytes, ...] = ()
+    taken: dict[str, int] = field(default_factory=dict)  #: what took part, and what not
 
     @property
     def depths(self) -> np.ndarray:
@@ -99,6 +100,7 @@ def prepare_study(
     seed: int,
     report: Report,
     keep_features: Collection[str] | None = None,
+    keep_shallow: bool = False,
 ) -> Study:
     """Align the table with sequences (and phylogeny), rarefy, sort and tokenise.
 
@@ -118,6 +120,8 @@ def prepare_study(
         Is told, in one sentence each, what was left out or cut.
     keep_features : collection of str, optional
         Tips of the phylogeny; other features are missing from it.
+    keep_shallow : bool
+        Whether samples of fewer reads than the depth stay, with all that they have.
 
     Returns
     -------
@@ -130,19 +134,26 @@ def prepare_study(
         none is left), or nothing is left to read.
     """
     drop = options.missing_features == "drop"
+    taken = {"samples in table": table.shape[0]}
     rank = {name: i for i, name in enumerate(table.feature_ids)}
     table = table.take_features(table.observed_features())
     found = match_sequences(table.feature_ids, sequences)
     known = np.array([s is not None for s in found], dtype=bool)
     table = _leave_out(table, known, "sequence", sequences, drop, report)
+    taken["features without sequence"] = int((~known).sum())
     if keep_features is not None:
         tips = set(keep_features)
         known = np.array([name in tips for name in table.feature_ids], dtype=bool)
         table = _leave_out(table, known, "tip in the phylogeny", tips, drop, report)
+        taken["features without tip"] = int((~known).sum())
+    before = table.shape[0]
     table = _without_empty_samples(table, report)
+    taken["samples without reads"] = before - table.shape[0]
     # By sequence, so that the ids, hashed or not, do not change the draw.
     keys = _texts(table, sequences)
-    table = table.rarefy(options.rarefy_depth, seed, report, keys)
+    depth, before = options.rarefy_depth or 0, table.shape[0]
+    table = table.rarefy(depth, seed, report, keys, keep_shallow=keep_shallow)
+    taken["samples of fewer reads"] = before - table.shape[0]
     table, ordered = _canonical(table, sequences)
     tokens_FL, cut = tokenise(ordered, table.feature_ids, max_bp)
     if cut:
@@ -151,7 +162,19 @@ def prepare_study(
             "nucleotides (max_bp) and are cut."
         )
     file_rank_F = np.array([rank[name] for name in table.feature_ids], dtype=np.int64)
-    return Study(table, tokens_FL, file_rank_F, tuple(map(digest, ordered)))
+    taken |= {"samples": table.shape[0], "features": table.shape[1]}
+    taken["sequences cut"] = cut
+    digests = tuple(map(digest, ordered))
+    return Study(table, tokens_FL, file_rank_F, digests, taken)
+
+
+def longest_sequence(
+    table: FeatureTable, sequences: Mapping[str, str] | None = None
+) -> int:
+    """Nucleotides of the longest sequence of a feature that has reads."""
+    table = table.take_features(table.observed_features())
+    found = match_sequences(table.feature_ids, sequences)
+    return max((len(text) for text in found if text is not None), default=0)
 
 
 def digest(sequence: str) -> bytes:

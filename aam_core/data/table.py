@@ -163,6 +163,8 @@ class FeatureTable:
         seed: int,
         report: Report,
         keys: Sequence[str] | None = None,
+        *,
+        keep_shallow: bool = False,
     ) -> "FeatureTable":
         """Draw `depth` reads of each sample, without replacement.
 
@@ -180,6 +182,8 @@ class FeatureTable:
         keys : sequence of str, optional
             A name of each feature, such as its sequence, that the draw goes by
             instead of its id.
+        keep_shallow : bool
+            Whether samples with fewer reads stay, with all that they have.
 
         Returns
         -------
@@ -194,7 +198,7 @@ class FeatureTable:
         if depth == 0:
             return self
         deep = self.depths >= depth
-        if not deep.any():
+        if not deep.any() and not keep_shallow:
             raise InputError(
                 f"No sample has rarefy_depth = {depth:,} reads; the largest has "
                 f"{self.depths.max():,}. Choose a smaller rarefy_depth, or 0 to keep "
@@ -202,10 +206,13 @@ class FeatureTable:
             )
         if not deep.all():
             shallow = self.sample_ids[~deep]
+            fate = "predicted with what they have" if keep_shallow else "left out"
             report(
                 f"{len(shallow):,} of {len(deep):,} samples have fewer than {depth:,} "
-                f"reads (rarefy_depth) and are left out: {some(shallow)}."
+                f"reads (rarefy_depth) and are {fate}: {some(shallow)}."
             )
+        if keep_shallow:
+            deep[:] = True
         # Drawn in the order of the keys, so that the table's is no matter.
         names = self.feature_ids if keys is None else keys
         pairs = list(zip(names, self.feature_ids, strict=True))
@@ -219,9 +226,10 @@ class FeatureTable:
         for row, sample_id in enumerate(self.sample_ids):
             reads = counts.data[counts.indptr[row] : counts.indptr[row + 1]]
             generator = np.random.default_rng([seed, zlib.crc32(sample_id.encode())])
-            reads[:] = generator.multivariate_hypergeometric(
-                reads, depth, method="marginals"
-            )
+            if reads.sum() > depth:
+                reads[:] = generator.multivariate_hypergeometric(
+                    reads, depth, method="marginals"
+                )
         counts.eliminate_zeros()
         return FeatureTable(counts, self.sample_ids, self.feature_ids)
 

@@ -3,18 +3,20 @@
 Shapes: n samples, T target columns, Q quantiles, C classes.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 
 from aam_core.data.targets import Classes, TargetScaler
 
 COVERAGE = 0.9  #: fraction of new samples that an interval should hold
+PRIOR = 10  #: samples that speak for probabilities as they are
+LEAST_PROBABILITY = 1e-3
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,9 @@ class Decoder:
         there were too few validation samples to know it.
     non_negative : bool
         Whether predictions are 0 or more, so that intervals end there.
+    temperature : float
+        What the logits of classes are divided by, so that probabilities are as often
+        right as they say.
     """
 
     task: str
@@ -50,6 +55,11 @@ class Decoder:
     quantiles: tuple[float, ...] = ()
     half_widths: tuple[float, ...] = ()
     non_negative: bool = False
+    temperature: float = 1.0
+
+    def probabilities(self, raw: np.ndarray) -> np.ndarray:
+        """(…, C) calibrated probabilities of (…, C) logits."""
+        return softmax(raw.astype(np.float64) / self.temperature, axis=-1)
 
     def point(self, raw: np.ndarray, groups: Sequence[str] | None) -> np.ndarray:
         """The prediction itself: (n,) labels, or (n, T) values in original units."""
@@ -87,9 +97,8 @@ class Decoder:
         """
         index = pd.Index(list(ids), name="id")
         if self.task == "classification":
-            probabilities = softmax(raw.astype(np.float64), axis=-1)
             return pd.DataFrame(
-                probabilities, index=index, columns=list(self.classes.labels)
+                self.probabilities(raw), index=index, columns=list(self.classes.labels)
             )
         point = self.point(raw, groups)
         table = {}
@@ -127,7 +136,7 @@ class Decoder:
         """
         if self.task == "classification":
             names = self.classes.labels
-            values = softmax(raw_PN.astype(np.float64), axis=-1)
+            values = self.probabilities(raw_PN)
         else:
             names = self.columns
             values = np.stack([self.point(raw, groups) for raw in raw_PN])
@@ -145,6 +154,7 @@ class Decoder:
             "quantiles": list(self.quantiles),
             "half_widths": list(self.half_widths),
             "non_negative": self.non_negative,
+            "temperature": self.temperature,
         }
 
     @classmethod
@@ -160,31 +170,97 @@ class Decoder:
             quantiles=tuple(saved["quantiles"]),
             half_widths=tuple(saved["half_widths"]),
             non_negative=saved.get("non_negative", False),
+            temperature=saved.get("temperature", 1.0),
         )
 
 
-def interval_half_widths(true: np.ndarray, predicted: np.ndarray) -> tuple[float, ...]:
-    """Half widths of split-conformal prediction intervals.
+@dataclass(frozen=True)
+class Predictions:
+    """Predictions of samples, by id."""
+
+    predictions: pd.DataFrame  #: one column per target
+    details: pd.DataFrame  #: probabilities, or quantiles and intervals
+
+
+def interval_half_widths(
+    true: np.ndarray, predicted: np.ndarray, groups: Sequence[str] | None = None
+) -> tuple[float, ...]:
+    """Half widths of conformal prediction intervals.
 
     Parameters
     ----------
     true, predicted : numpy.ndarray
-        (n, T) of samples that the weights were not fitted to.
+        (n, T) of samples that the prediction was not fitted to.
+    groups : sequence of str, optional
+        Of the samples. Each group weighs the same, since a new sample is one of a new
+        group; without, each sample is a group.
 
     Returns
     -------
     tuple of float
-        For each target the smallest half width that holds a new, exchangeable
-        sample with probability `COVERAGE`; empty where n is too small for one.
+        For each target the smallest half width that holds a sample of a new,
+        exchangeable group with probability `COVERAGE`; empty where there are too few
+        groups for one.
 
     Notes
     -----
-    The ceil((n + 1) · coverage)-th smallest absolute residual (Lei et al. 2018,
-    doi:10.1080/01621459.2017.1307116). The validation samples also chose the best
-    epoch, so that the intervals are slightly too narrow.
+    Without groups the ceil((n + 1) · coverage)-th smallest absolute residual (Lei et
+    al. 2018, doi:10.1080/01621459.2017.1307116). With G groups the smallest width that
+    holds, on average over groups, a fraction coverage · (1 + 1 / G) of a group's
+    samples (pooled distribution functions, Dunn et al. 2022,
+    doi:10.1080/01621459.2022.2060112).
     """
-    rank = math.ceil((len(true) + 1) * COVERAGE)
-    if rank > len(true):
+    number = len(true)
+    if not number:
         return ()
-    residuals = np.sort(np.abs(true - predicted), axis=0)
-    return tuple(residuals[rank - 1].tolist())
+    unit = np.arange(number)
+    if groups is not None:
+        unit = np.unique(np.array(groups, dtype=str), return_inverse=True)[1]
+    sizes = np.bincount(unit)
+    needed = COVERAGE * (1 + 1 / len(sizes))
+    if needed > 1:
+        return ()
+    weights = 1 / sizes[unit] / len(sizes)
+    widths = []
+    for residuals in np.abs(true - predicted).T:
+        order = np.argsort(residuals)
+        reached = weights[order].cumsum()
+        place = np.searchsorted(reached, needed - 1e-9)
+        widths.append(float(residuals[order][min(place, number - 1)]))
+    return tuple(widths)
+
+
+def calibrating_temperature(logits: np.ndarray, codes: np.ndarray) -> float:
+    """What logits are divided by for the least log loss.
+
+    Parameters
+    ----------
+    logits : numpy.ndarray
+        (n, C) of samples that the prediction was not fitted to.
+    codes : numpy.ndarray
+        (n,) their classes.
+
+    Returns
+    -------
+    float
+
+    Notes
+    -----
+    Temperature scaling (Guo et al. 2017, arXiv:1706.04599). A mean of probabilities is
+    less sure than its members, so that it is often below 1. Few samples draw it
+    towards 1, as if `PRIOR` samples had been seen that ask for no change. Probabilities
+    are at least `LEAST_PROBABILITY`, so that one surprise does not decide.
+    """
+    if not len(codes):
+        return 1.0
+    rows = np.arange(len(codes))
+
+    def loss(log_temperature: float) -> float:
+        chances = softmax(logits / np.exp(log_temperature), axis=1)
+        chances = chances.clip(LEAST_PROBABILITY)
+        chances /= chances.sum(axis=1, keepdims=True)
+        losses = -np.log(chances[rows, codes])
+        return float(losses.sum() + PRIOR * log_temperature**2)
+
+    best = minimize_scalar(loss, bounds=(-np.log(4), np.log(4)), method="bounded")
+    return float(np.exp(best.x))

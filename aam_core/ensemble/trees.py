@@ -24,14 +24,19 @@ from aam_core.ensemble.kernel import indicators
 from aam_core.ensemble.regression import Target
 
 VIEWS = ("abundance", "presence")
-TREES = 200  #: of each view
+TREES = 100  #: of each view
+#: Fractions of the columns that a split of numbers tries, and most columns: more cost
+#: minutes where there are thousands of ASVs. Of classes a split tries the square root.
+TRIED, MOST_TRIED = {"abundance": 1 / 3, "presence": 0.1}, 500
+#: Most samples that a tree is fitted to; of more, each tree draws so many.
+MOST = 2_000
 #: ASVs in fewer of the fitted samples are read by their clades only.
 PREVALENCE = 0.03
 #: Clusters of each size; those of half as many ASVs and more are left out.
 CLADES = (16, 64, 256, 1024)
 #: Bytes of the arrays of a view; leaves are larger where samples are many.
 LARGEST = 5_000_000
-FEWEST_TREES = 100
+FEWEST_TREES = 50
 NODE, LEAF = 12, 4  #: bytes of a node, and of an output of a leaf
 #: Samples that are predicted at a time.
 PIECE = 256
@@ -278,30 +283,40 @@ def fit_trees(
         "classes": target.classes,
     }
     forests = {
-        view: _fitted(columns_NX, target, seed, jobs)
+        view: _fitted(view, columns_NX, target, seed, jobs)
         for view, columns_NX in Trees(**shared).read(samples).items()
     }
     return Trees(**shared, forests=forests)
 
 
-def _fitted(columns_NX: np.ndarray, target: Target, seed: int, jobs: int) -> Forest:
+def _fitted(
+    view: str, columns_NX: np.ndarray, target: Target, seed: int, jobs: int
+) -> Forest:
     """The forest of one view."""
+    counts_N = target.weights_N > 0
+    several = counts_N.sum() > MOST
     outputs = target.classes or target.values.shape[1]
-    leaf, number = _fitting(len(columns_NX), outputs)
+    leaf, number = _fitting(min(len(columns_NX), MOST), outputs)
     kind = ExtraTreesClassifier if target.classes else ExtraTreesRegressor
     forest = kind(
         number,
-        max_features="sqrt" if target.classes else 1 / 3,
+        max_features="sqrt" if target.classes else tried(view, columns_NX.shape[1]),
         min_samples_leaf=leaf,
+        bootstrap=bool(several),
+        max_samples=MOST if several else None,
         random_state=seed,
         n_jobs=jobs,
     )
-    counts_N = target.weights_N > 0
     values = target.values[counts_N]
     if not target.classes and values.shape[1] == 1:
         values = values[:, 0]
     forest.fit(columns_NX[counts_N], values, target.weights_N[counts_N])
     return _as_arrays(forest, target.classes)
+
+
+def tried(view: str, columns: int) -> int:
+    """Columns that a split of numbers tries."""
+    return max(min(int(TRIED[view] * columns), MOST_TRIED), 1)
 
 
 def _fitting(samples: int, outputs: int) -> tuple[int, int]:
@@ -323,7 +338,7 @@ def _centroids(
     found, sizes = [np.zeros((0, PROFILE), np.float32)], []
     for number in CLADES:
         if number < distinct / 2:
-            clusters = MiniBatchKMeans(number, random_state=seed, n_init=3)
+            clusters = MiniBatchKMeans(number, random_state=seed, n_init=1)
             clusters.fit(profiles_FD)
             found.append(clusters.cluster_centers_.astype(np.float32))
             sizes.append(number)

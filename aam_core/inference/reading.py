@@ -29,6 +29,7 @@ def read_as_trained(
     report: Report,
     *,
     rarefied: bool = True,
+    keep_shallow: bool = False,
 ) -> Study:
     """Align a table with its sequences, and rarefy it to the model's depth.
 
@@ -46,6 +47,8 @@ def read_as_trained(
         Is told what was left out or cut.
     rarefied : bool
         False reads all samples and features, where counts do not matter.
+    keep_shallow : bool
+        Whether samples of fewer reads than the model's depth stay.
 
     Returns
     -------
@@ -70,6 +73,7 @@ def read_as_trained(
         max_bp=architecture(saved).max_bp,
         seed=trained["seed"],
         report=report,
+        keep_shallow=keep_shallow,
     )
 
 

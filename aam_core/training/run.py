@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from aam_core.config import Architecture, ModelOptions, RunConfig, resolve_architecture
-from aam_core.data.inputs import Inputs
+from aam_core.data.inputs import Inputs, Sources
 from aam_core.data.labels import Labels
+from aam_core.data.study import longest_sequence
 from aam_core.distributed.launch import start_strategy
 from aam_core.distributed.strategy import Stop, Strategy
 from aam_core.io import model_folder
@@ -67,6 +68,7 @@ class Part:
 class Prepared:
     """What a run learns from, aligned and divided."""
 
+    config: RunConfig  #: with all that the data decide
     arch: Architecture
     inputs: Inputs
     parts: tuple[Part, ...]
@@ -213,9 +215,10 @@ def _describe_run(
     """What `config.json` says of every run."""
     return {
         "architecture": dataclasses.asdict(prepared.arch),
-        "options": _as_run(program.config, keeper).to_dict(),
+        "options": _as_run(prepared.config, keeper).to_dict(),
         "seed": program.config.seed,
         "split": prepared.split,
+        "samples": prepared.inputs.study.taken,
         "kind": program.kind,
         "task": program.task,
     }
@@ -307,11 +310,15 @@ def outcome(trained: Trained) -> dict[str, Any]:
     }
 
 
-def resolve_from(options: ModelOptions, encoder: Path | None) -> Architecture:
-    """The architecture that the options and an earlier encoder lead to."""
-    if encoder is None:
-        return resolve_architecture(options)
-    return resolve_architecture(options, architecture(read_kind(encoder, "encoder")))
+def resolve_from(
+    options: ModelOptions, encoder: Path | None, sources: Sources
+) -> Architecture:
+    """The architecture that options, an earlier encoder and the sequences lead to."""
+    earlier = None
+    if encoder is not None:
+        earlier = architecture(read_kind(encoder, "encoder"))
+    longest = longest_sequence(sources.table, sources.sequences)
+    return resolve_architecture(options, earlier, longest)
 
 
 def _keeper(
@@ -321,7 +328,7 @@ def _keeper(
     weights = None if files.encoder is None else files.encoder / model_folder.WEIGHTS
     identity = identity_of(
         program.command,
-        program.config,
+        prepared.config,
         prepared.inputs,
         prepared.split,
         encoder=weights,
@@ -341,7 +348,7 @@ def _build(
     log: Report,
 ) -> Session:
     """A session whose model is ready for its first step."""
-    config, device, new_base = program.config, strategy.device, files.encoder is None
+    config, device, new_base = prepared.config, strategy.device, files.encoder is None
     part, told = prepared.parts[number], log if number == 0 else silent
     torch.manual_seed(config.seed + number)
     arch = prepared.arch

@@ -6,18 +6,28 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from scipy.spatial.distance import pdist, squareform
 
 from aam_core.commands.predict import predict
+from aam_core.commands.pretrain import pretrain
 from aam_core.commands.train import train
-from aam_core.config import PredictConfig, TrainConfig
+from aam_core.config import PredictConfig, PretrainConfig, TrainConfig
+from aam_core.data.phylogeny import Phylogeny
 from benchmarks.accuracy.opponents import is_regression, mean
 from benchmarks.accuracy.targets import Samples
+
+#: What the names of options of pre-training start with.
+PRETRAIN = "pretrain_"
 
 
 def q2_aam(
     training: Samples, held_out: Samples, seed: int, options: Mapping[str, Any]
 ) -> tuple[pd.DataFrame, list[str]]:
     """Train with nothing but the data and `options`; predict the held-out samples.
+
+    Options whose names start with `pretrain_` are those of an encoder that is learned
+    first, of the training samples: of their UniFrac, or of their Jaccard distances
+    where the study has no tree. It stays frozen unless `freeze_base` says otherwise.
 
     Returns
     -------
@@ -28,6 +38,14 @@ def q2_aam(
         What the run said, and how many samples it left out.
     """
     regression, said = is_regression(training), []
+    first = {
+        name.removeprefix(PRETRAIN): value
+        for name, value in options.items()
+        if name.startswith(PRETRAIN)
+    }
+    options = {n: v for n, v in options.items() if not n.startswith(PRETRAIN)}
+    if first:
+        options = {"freeze_base": True} | options
     config = TrainConfig(
         metadata_column=("label",),
         task="regression" if regression else "classification",
@@ -41,7 +59,20 @@ def q2_aam(
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "model"
         reads = {"sequences": training.sequences, "report": said.append}
-        train(config, model, table=training.table, metadata=metadata, **reads)
+        encoder = None
+        if first:
+            encoder = Path(folder) / "encoder"
+            learned = PretrainConfig(seed=seed, missing_features="drop", **first)
+            distances = distances_of(training)
+            pretrain(learned, encoder, table=training.table, **distances, **reads)
+        train(
+            config,
+            model,
+            table=training.table,
+            metadata=metadata,
+            encoder=encoder,
+            **reads,
+        )
         device = PredictConfig(device=config.device)
         found = predict(device, model, table=held_out.table, **reads)
     predicted = mean(training, held_out, seed)
@@ -52,3 +83,12 @@ def q2_aam(
     predicted.loc[known.index] = known
     lost = len(predicted) - len(known)
     return predicted, [*said, f"{lost} of {len(predicted)} samples not predicted"]
+
+
+def distances_of(samples: Samples) -> dict[str, Any]:
+    """The tree, or else Jaccard distances, as `pretrain` takes them."""
+    if samples.tree is not None:
+        return {"phylogeny": Phylogeny.read(samples.tree)}
+    present = samples.table.counts.toarray() > 0
+    ids = samples.table.sample_ids.tolist()
+    return {"distances": (ids, squareform(pdist(present, "jaccard")))}

@@ -6,7 +6,7 @@ Shapes: N samples, F features.
 import tempfile
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +66,7 @@ class Samples:
     labels: pd.Series  #: (N,) numbers, or texts
     groups: np.ndarray | None  #: (N,) texts
     notes: tuple[str, ...] = ()  #: what was left out
+    tree: Path | None = None
 
     @property
     def depths(self) -> np.ndarray:
@@ -76,7 +77,7 @@ class Samples:
         """The samples of these rows."""
         groups = None if self.groups is None else self.groups[rows]
         table, labels = self.table.take_samples(rows), self.labels.iloc[rows]
-        return Samples(table, self.sequences, labels, groups, self.notes)
+        return replace(self, table=table, labels=labels, groups=groups)
 
 
 def read_targets(path: Path) -> list[Target]:
@@ -144,7 +145,7 @@ def read_samples(target: Target, rarefied: bool, seed: int = 0) -> Samples:
         table = table.rarefy(target.depth, seed, silent)
     table = table.take_features(table.observed_features())
     groups = labels["group"].to_numpy(str) if target.group else None
-    return Samples(table, sequences, labels["label"], groups, tuple(notes))
+    return Samples(table, sequences, labels["label"], groups, tuple(notes), target.tree)
 
 
 def _read_table(path: Path) -> FeatureTable:

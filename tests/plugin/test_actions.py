@@ -209,7 +209,7 @@ def test_what_the_engine_wrote_can_be_imported(table, metadata, tmp_path):
         table=FeatureTable.from_biom(table.view(biom.Table)),
         metadata=metadata.to_dataframe(),
         report=silent,
-    )
+    ).predictions
     model = import_("AAMModel[Regression]", str(tmp_path / "model"))
     model.export_data(str(tmp_path / "exported"))
     for name in ("config.json", "model.safetensors", "history.tsv"):

@@ -87,7 +87,8 @@ def test_train_and_predict(qiime, inputs):
             "aam train --verbose --i-table table.qza --m-metadata-file metadata.tsv "
             "--p-metadata-column ph depth --p-quantiles 0.25 0.5 "
             "--p-loss-type quantile --p-no-count-embedding --o-model model.qza "
-            f"--o-predictions validation.qza --p-cross-fit 2 {OPTIONS}"
+            "--o-predictions validation.qza --o-details held-out.qza "
+            f"--p-cross-fit 2 {OPTIONS}"
         )
     )
     assert "Out of fold (24 samples): mae" in said
@@ -102,7 +103,7 @@ def test_train_and_predict(qiime, inputs):
             "--o-predictions predictions.qza --o-details details.qza"
         )
     )
-    for name in ("model", "validation", "predictions", "details"):
+    for name in ("model", "validation", "held-out", "predictions", "details"):
         Artifact.load(str(qiime.folder / f"{name}.qza")).validate("max")
 
 
@@ -121,6 +122,7 @@ def test_an_error_is_one_clear_message(qiime, inputs):
     done = qiime(
         "aam train --i-table hashed.qza --m-metadata-file metadata.tsv "
         "--p-metadata-column ph --o-model never.qza --o-predictions never2.qza "
+        "--o-details never3.qza "
         f"{OPTIONS}"
     )
     assert done.returncode != 0

@@ -66,7 +66,7 @@ def run(made, metadata, output, fusion=None, encoder=None, **changes):
         metadata=metadata,
         encoder=encoder,
         **QUIET,
-    )
+    ).predictions
 
 
 @pytest.fixture(scope="module")

@@ -47,7 +47,7 @@ def run(made, output, report=silent, metadata=None, given=None, **options):
     config = TrainConfig(**SMALL | COLUMN | {"cross_fit": 3} | options)
     metadata = made.metadata if metadata is None else metadata
     reads = {**shared(made), **(given or {})}
-    return train(config, output, **reads, metadata=metadata, report=report)
+    return train(config, output, **reads, metadata=metadata, report=report).predictions
 
 
 def predicted(made, model, report=silent, **given):
@@ -351,7 +351,7 @@ def test_a_run_that_is_stopped_returns_what_there_is(made, tmp_path):
     lines, state = [], tmp_path / "m"
     config = TrainConfig(**SMALL | COLUMN | {"cross_fit": 3, "max_hours": 1e-9})
     reads = {**shared(made), "metadata": made.metadata, "report": lines.append}
-    held_out = train(config, tmp_path / "m", **reads, state=state)
+    held_out = train(config, tmp_path / "m", **reads, state=state).predictions
     saved = model_folder.read_config(tmp_path / "m")
     assert saved["completed"] is False
     assert sorted(held_out.index) == sorted(saved["split"]["folds"][0])
@@ -360,7 +360,9 @@ def test_a_run_that_is_stopped_returns_what_there_is(made, tmp_path):
     model_folder.check_layout(tmp_path / "m", "max")
     assert len(predicted(made, tmp_path / "m").predictions) == 36
     config = TrainConfig(**SMALL | COLUMN | {"cross_fit": 3})
-    again = train(config, tmp_path / "m", **reads, state=state, resume_from=state)
+    again = train(
+        config, tmp_path / "m", **reads, state=state, resume_from=state
+    ).predictions
     assert sorted(again.index) == sorted(made.metadata.index)
     assert model_folder.read_config(tmp_path / "m")["completed"] is True
 

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
+from aam_core.commands import rf_baseline as command
 from aam_core.commands.rf_baseline import rf_baseline
 from aam_core.config import ForestConfig
 from aam_core.data.table import FeatureTable
@@ -229,6 +230,7 @@ def test_processes_grow_the_trees(counts, metadata, monkeypatch, jobs):
         plain(self, n_jobs=n_jobs, **options)
 
     monkeypatch.setattr(joblib.Parallel, "__init__", init)
+    monkeypatch.setattr(command, "choose_depth", lambda given, *rest: given)
     found = run(counts, metadata, n_jobs=jobs)
     assert asked
     assert set(asked) == {jobs}

@@ -139,7 +139,7 @@ def test_train_then_predict(made, encoder, tmp_path, task, frozen):
         metadata=made.metadata,
         encoder=encoder,
         **QUIET,
-    )
+    ).predictions
     model_folder.check_layout(tmp_path / "m", "max")
     found = predict(PredictConfig(), tmp_path / "m", **shared(made), **QUIET)
     assert list(found.predictions.index) == list(made.table.sample_ids)
@@ -162,7 +162,7 @@ def test_a_trained_model_beats_the_mean(made, tmp_path):
     config = config_of(**options)
     found = train(
         config, tmp_path / "m", **shared(made), metadata=made.metadata, **QUIET
-    )
+    ).predictions
     true = made.metadata.loc[found.index, "value"]
     error = ((true - found["value"]) ** 2).mean()
     assert error < 0.1 * true.var(ddof=0)
@@ -184,17 +184,18 @@ def test_predictions_do_not_depend_on_order_or_company(made, tmp_path):
 
 
 def test_predictions_are_in_the_order_of_the_table(made, tmp_path):
-    """Also where a sample has too few reads to be predicted."""
+    """Also where a sample has fewer reads than those of training: it is told."""
     options = {"epochs": 1}
     path = tmp_path / "m"
     train(config_of(**options), path, **shared(made), metadata=made.metadata, **QUIET)
     table = turned(made.table)
     (poor,) = np.flatnonzero(table.sample_ids == "s07")
     table.counts.data[slice(*table.counts.indptr[poor : poor + 2])] //= 2
-    found = predict(
-        PredictConfig(), path, table=table, sequences=made.sequences, **QUIET
-    )
-    expected = [name for name in table.sample_ids if name != "s07"]
+    said, given = [], {"table": table, "sequences": made.sequences}
+    found = predict(PredictConfig(), path, **given, report=said.append)
+    (line,) = (text for text in said if "fewer than 300 reads" in text)
+    assert "predicted with what they have: 's07'" in line
+    expected = list(table.sample_ids)
     assert expected != sorted(expected)
     assert list(found.predictions.index) == expected
     assert list(found.details.index) == expected
@@ -208,8 +209,12 @@ def test_sequences_as_ids_and_hashed_ids_are_the_same(made, tmp_path):
         ),
     )
     config = config_of()
-    a = train(config, tmp_path / "a", **shared(made), metadata=made.metadata, **QUIET)
-    b = train(config, tmp_path / "b", table=plain, metadata=made.metadata, **QUIET)
+    a = train(
+        config, tmp_path / "a", **shared(made), metadata=made.metadata, **QUIET
+    ).predictions
+    b = train(
+        config, tmp_path / "b", table=plain, metadata=made.metadata, **QUIET
+    ).predictions
     pd.testing.assert_frame_equal(a, b)
 
 
@@ -234,7 +239,9 @@ def test_validation_samples_leave_no_trace_in_the_model(made, tmp_path):
 def test_covariates_are_used_and_checked_at_prediction(made, tmp_path):
     config = config_of(categorical_columns=("site",))
     inputs = shared(made)
-    held_out = train(config, tmp_path / "m", **inputs, metadata=made.metadata, **QUIET)
+    held_out = train(
+        config, tmp_path / "m", **inputs, metadata=made.metadata, **QUIET
+    ).predictions
     known = predict(
         PredictConfig(), tmp_path / "m", **inputs, metadata=made.metadata, **QUIET
     ).predictions
@@ -296,7 +303,9 @@ def test_best_metric_selects_the_saved_epoch(made, tmp_path, task, metric):
 def test_quantiles_and_several_targets(made, tmp_path):
     metadata = made.metadata.assign(double=2 * made.metadata["value"] + 5)
     config = config_of(metadata_column=("value", "double"), loss_type="quantile")
-    found = train(config, tmp_path / "m", **shared(made), metadata=metadata, **QUIET)
+    found = train(
+        config, tmp_path / "m", **shared(made), metadata=metadata, **QUIET
+    ).predictions
     assert list(found.columns) == ["value", "double"]
     details = predict(PredictConfig(), tmp_path / "m", **shared(made), **QUIET).details
     for name in ("value", "double"):

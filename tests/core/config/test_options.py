@@ -446,8 +446,22 @@ def test_abundance_is_read_and_the_warm_up_fits_small_studies():
 
 @pytest.mark.parametrize("preset", [None, *PRESETS])
 def test_architecture_of_a_preset(preset):
-    expected = Architecture(**PRESETS[preset or DEFAULT_PRESET], **ARCHITECTURE)
-    assert resolve_architecture(ModelOptions(preset=preset)) == expected
+    shared = ARCHITECTURE | {"max_bp": 253}
+    expected = Architecture(**PRESETS[preset or DEFAULT_PRESET], **shared)
+    options = ModelOptions(preset=preset)
+    assert resolve_architecture(options, longest=253) == expected
+
+
+def test_sequences_are_read_whole_up_to_a_length():
+    def read(longest, **options):
+        return resolve_architecture(ModelOptions(**options), longest=longest).max_bp
+
+    assert read(253) == 253
+    assert read(1_500) == 500
+    assert read(0) == 1
+    assert read(253, max_bp=1_500) == 1_500
+    earlier = resolve_architecture(ModelOptions(), longest=150)
+    assert resolve_architecture(ModelOptions(), earlier, 253).max_bp == 150
 
 
 def test_single_options_override_the_preset():

@@ -393,7 +393,7 @@ def test_training_launches_its_processes(tmp_path, monkeypatch):
             metadata=made.metadata,
             report=lines.append,
             state=tmp_path / "last",
-        )
+        ).predictions
         model_folder.check_layout(tmp_path / name, "max")
         histories.append(model_folder.read_history(tmp_path / name))
         predictions.append(found)
@@ -434,6 +434,7 @@ def test_torchrun_trains(files, tmp_path):
         "folds.tsv",
         "history.tsv",
         "train_samples.txt",
+        "val_details.tsv",
         "val_predictions.tsv",
         "val_samples.txt",
     }

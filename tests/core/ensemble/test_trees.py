@@ -40,7 +40,7 @@ def test_predictions_are_those_of_scikit_learn(samples, view, classes):
     target = Target(CODES if classes else VALUES, weights, classes)
     fitted = fit_trees(samples, target, (), seed=1)
     columns = fitted.read(samples)[view]
-    kind, tried = ExtraTreesRegressor, 1 / 3
+    kind, tried = ExtraTreesRegressor, members.tried(view, columns.shape[1])
     if classes:
         kind, tried = ExtraTreesClassifier, "sqrt"
     forest = kind(12, max_features=tried, random_state=1)
@@ -161,6 +161,21 @@ def test_a_member_has_a_size_at_most(samples_, outputs, monkeypatch):
     assert number * each <= members.LARGEST
     assert members.FEWEST_TREES <= number <= members.TREES
     assert leaf == 1 or samples_ > 1_000
+
+
+def test_a_split_tries_no_more_than_there_is_time_for():
+    assert members.tried("abundance", 300) == 100
+    assert members.tried("presence", 300) == 30
+    assert members.tried("abundance", 9_000) == 500
+    assert members.tried("presence", 3) == 1
+
+
+def test_each_tree_of_many_samples_draws_some(samples, monkeypatch):
+    monkeypatch.setattr(members, "MOST", 10)
+    fitted = fit_trees(samples, Target(VALUES, np.ones(50)), (), seed=1)
+    for forest in fitted.forests.values():
+        leaves = np.diff(np.r_[forest.first_T, len(forest.column_M)]) // 2 + 1
+        assert leaves.max() <= 10
 
 
 def test_the_estimate_of_a_size_is_one(samples):

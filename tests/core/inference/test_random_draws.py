@@ -35,7 +35,9 @@ def trained(made, path, task="regression", **options):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TargetHead, "start_at", strong)
         config = config_of(task, **RANDOM, **options)
-        return train(config, path, **shared(made), metadata=made.metadata, **QUIET)
+        return train(
+            config, path, **shared(made), metadata=made.metadata, **QUIET
+        ).predictions
 
 
 @pytest.fixture(scope="module")

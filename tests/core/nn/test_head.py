@@ -268,7 +268,9 @@ def test_every_option_reaches_the_model(made, tmp_path):
         epochs=2,
     )
     metadata = made.metadata.assign(other=made.metadata["value"][::-1].to_numpy())
-    held_out = train(config, tmp_path / "m", **shared(made), metadata=metadata, **QUIET)
+    held_out = train(
+        config, tmp_path / "m", **shared(made), metadata=metadata, **QUIET
+    ).predictions
     saved = model_folder.read_config(tmp_path / "m")
     shapes = {n[5:]: s for n, s in saved["tensors"].items() if n.startswith("head.")}
     assert shapes == {

@@ -89,7 +89,7 @@ def by_hand(width, layers, patch, positions):
     [("tiny", 0.34), ("small", 2.6), ("medium", 90), ("large", 390)],
 )
 def test_presets_can_be_built(preset, millions):
-    arch = resolve_architecture(ModelOptions(preset=preset))
+    arch = resolve_architecture(ModelOptions(preset=preset), longest=150)
     with torch.device("meta"):
         model = Encoder(arch)
     found = sum(p.numel() for p in model.parameters())
