@@ -35,7 +35,7 @@ learn() {
     --p-metadata-column "$2" \
     --p-task "$3" \
     --p-rarefy-depth $DEPTH \
-    --p-epochs 40 --p-patience 40 --p-lr 0.001 --p-batch-size 4 \
+    --p-freeze-base --p-batch-size 4 \
     --o-model "$OUT/$1-model.qza" \
     --o-predictions "$OUT/$1-predictions.qza" \
     --o-details "$OUT/$1-details.qza" \

@@ -26,6 +26,7 @@ from aam_core.training.run import (
     outcome,
     resolve_from,
     run_training,
+    with_effort_of,
 )
 
 
@@ -100,7 +101,9 @@ class Pretraining:
     kind = "encoder"
     task = None
 
-    def prepare(self, encoder: Path | None, report: Report) -> Prepared:
+    def prepare(
+        self, encoder: Path | None, device: torch.device, report: Report
+    ) -> Prepared:
         """Align what is read, and divide the samples."""
         config, sources = self.config, self.sources
         if (sources.phylogeny is None) == (sources.distances is None):
@@ -109,13 +112,15 @@ class Pretraining:
                 "Pre-training needs a phylogeny, or else a distance matrix, but "
                 f"{both} given: pass one of them."
             )
-        arch = resolve_from(config, encoder, sources)
+        arch = resolve_from(config, encoder, sources, device)
         config = replace(config, rarefy_depth=config.rarefy_depth or 0)
         inputs = prepare_inputs(config, sources, max_bp=arch.max_bp, report=report)
         training, validation = split_rows(
             inputs.study, config, metadata=self.metadata, least=2, report=report
         )
-        return Prepared(config, arch, inputs, (Part(training, validation, validation),))
+        parts = (Part(training, validation, validation),)
+        config = with_effort_of(config, arch, inputs, parts, device)
+        return Prepared(config, arch, inputs, parts)
 
     def begin(self, prepared: Prepared, strategy: Strategy, report: Report) -> None:
         """Nothing is to do before."""
@@ -134,7 +139,7 @@ class Pretraining:
     ) -> PretrainSession:
         """The run of a model."""
         sides = (part.training, part.validation)
-        return PretrainSession(self.config, model, prepared.inputs, *sides, device)
+        return PretrainSession(prepared.config, model, prepared.inputs, *sides, device)
 
     def finish(
         self, prepared: Prepared, begun: None, trained: Sequence[Trained], report: Log

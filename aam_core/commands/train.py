@@ -10,6 +10,7 @@ import torch
 
 from aam_core.commands.cross_fit import CrossFit
 from aam_core.config import TrainConfig
+from aam_core.config.effort import members_of
 from aam_core.data.confounding import choose_depth, tell_batches
 from aam_core.data.folds import balanced_folds
 from aam_core.data.inputs import Inputs, Matrix, Sources, prepare_inputs, split_rows
@@ -35,6 +36,7 @@ from aam_core.training.run import (
     Trained,
     resolve_from,
     run_training,
+    with_effort_of,
 )
 from aam_core.training.train_session import TrainSession, head_shape, set_first_guess
 
@@ -119,24 +121,34 @@ class Training:
         """Regression or classification."""
         return self.config.task
 
-    def prepare(self, encoder: Path | None, report: Report) -> Prepared:
+    def prepare(
+        self, encoder: Path | None, device: torch.device, report: Report
+    ) -> Prepared:
         """Align samples and labels, divide them, and fit scales and categories."""
         config = self.config
-        network = NETWORK in config.ensemble
+        members = config.ensemble or members_of(config.effort, config.freeze_base)
+        network = NETWORK in members
         if config.freeze_base and encoder is None:
             raise InputError(
                 "freeze_base needs a pre-trained encoder: pass one, or leave "
                 "freeze_base out."
+            )
+        if encoder is not None and not (network or config.ensemble):
+            raise InputError(
+                f"effort {config.effort} trains no network unless the encoder is "
+                "frozen: add freeze_base, choose effort standard, or leave the encoder "
+                "out."
             )
         if encoder is not None and not network:
             raise InputError(
                 "A pre-trained encoder has no effect where ensemble has no network: "
                 "leave it out, or add network to ensemble."
             )
-        arch = resolve_from(config, encoder, self.sources)
+        arch = resolve_from(config, encoder, self.sources, device)
         check_heads(config, arch.embedding_dim)
         sources = self._labelled(report)
         config = self._with_depth(sources.table, report)
+        config = dataclasses.replace(config, ensemble=members)
         inputs = prepare_inputs(config, sources, max_bp=arch.max_bp, report=report)
         target = self._target(inputs.study.table.sample_ids, report)
         divide = self._folds if config.cross_fit else self._split
@@ -150,6 +162,7 @@ class Training:
         inputs.study.taken["samples without target"] = (
             self.sources.table.shape[0] - sources.table.shape[0]
         )
+        config = with_effort_of(config, arch, inputs, parts, device)
         return Prepared(config, arch, inputs, parts, network, labels, read, encoder)
 
     def _with_depth(self, table: FeatureTable, report: Report) -> TrainConfig:
@@ -264,7 +277,7 @@ class Training:
     ) -> TrainSession:
         """The run of a model."""
         return TrainSession(
-            self.config,
+            prepared.config,
             model,
             prepared.inputs,
             part.labels,

@@ -58,7 +58,11 @@ class TrainConfig(
 
     def _check(self) -> None:
         uneven = self.over_penalty != self.under_penalty
-        if "network" not in self.ensemble and (uneven or self.loss_type == "quantile"):
+        if (
+            self.ensemble
+            and "network" not in self.ensemble
+            and (uneven or self.loss_type == "quantile")
+        ):
             raise InputError(
                 f"loss_type {self.loss_type} needs the network, since other members "
                 "predict means: add network to ensemble, or choose another loss_type."

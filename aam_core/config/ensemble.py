@@ -19,12 +19,13 @@ class EnsembleOptions(Options):
     topic: typing.ClassVar[str] = "Ensemble"
 
     ensemble: tuple[str, ...] = option(
-        MEMBERS,
+        (),
         "Members whose predictions are mixed, by weights from samples that they were "
         "not fitted to: the network; a kernel (regressions on which ASVs there are, "
         "and on their like by sequence); trees (a forest on ASVs and on clades of like "
         "sequences). One name is that member alone.",
         choices=MEMBERS,
+        shown=lambda: f"{','.join(MEMBERS)}, by effort",
         when="Choose kernel,trees where the network may take no time (seconds instead "
         "of minutes); network where its prediction alone is asked for, for example to "
         "compare networks.",
@@ -43,8 +44,6 @@ class EnsembleOptions(Options):
     )
 
     def _check(self) -> None:
-        if not self.ensemble:
-            raise InputError(f"ensemble is empty: name one of {', '.join(MEMBERS)}.")
         if twice := {n for n in self.ensemble if self.ensemble.count(n) > 1}:
             raise InputError(f"ensemble names {', '.join(sorted(twice))} twice.")
         if self.cross_fit == 1:

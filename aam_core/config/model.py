@@ -71,7 +71,7 @@ class ModelOptions(Options):
         None,
         "Size of the model; single options below override it.",
         choices=tuple(PRESETS),
-        shown=lambda: DEFAULT_PRESET,
+        shown=lambda: f"tiny on a CPU, else {DEFAULT_PRESET}",
         when="Choose tiny for a laptop or a first trial; medium and large are "
         "for GPUs and many samples, best pre-trained.",
     )

@@ -6,9 +6,13 @@ Declared as `aam_core.config` describes.
 import dataclasses
 import math
 import typing
+from typing import Self
 
 from aam_core.config.option import Options, option
 from aam_core.errors import InputError
+
+#: What stands for options that a run leaves open, where nothing is known of its data.
+FALLBACKS = {"epochs": 100, "lr": 1e-4, "patience": 10}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -17,20 +21,33 @@ class OptimiserOptions(Options):
 
     topic: typing.ClassVar[str] = "Optimisation"
 
-    epochs: int = option(
-        100,
+    effort: str = option(
+        "standard",
+        "How much time a run may take: sets epochs, patience and lr where they are not "
+        "given. quick trains no network without a frozen encoder; thorough takes about "
+        "ten times as long as standard.",
+        choices=("quick", "standard", "thorough"),
+        when="Choose quick for a first look (a minute for some hundred samples), "
+        "thorough for a last word on a GPU or over night.",
+    )
+    epochs: int | None = option(
+        None,
         "Most passes over the training samples.",
         low=1,
+        shown=lambda: "5 to 100, by effort, samples and device",
         when="Raise it where the best epoch is near the last one; patience ends "
         "a run that no longer improves.",
     )
-    lr: float = option(
-        1e-4,
+    lr: float | None = option(
+        None,
         "Peak learning rate.",
         low=0,
         open_low=True,
-        when="Raise it (0.001) for small models and a frozen base; lower it "
-        "where the loss jumps or is no longer finite.",
+        shown=lambda: (
+            "0.001 with a width of 64 or a frozen base, less for wider models"
+        ),
+        when="Lower it where the loss jumps or is no longer finite; raise it where the "
+        "training loss hardly falls.",
     )
     optimizer: str = option(
         "adamw",
@@ -120,10 +137,11 @@ class OptimiserOptions(Options):
         "without effect.",
         only_with={"scheduler": ("plateau",)},
     )
-    patience: int = option(
-        10,
+    patience: int | None = option(
+        None,
         "Epochs without a better validation score before training ends.",
         low=1,
+        shown=lambda: "a fifth of epochs, 10 at least",
         when="Raise it where few validation samples make the score jump; lower "
         "it to save time in first trials.",
     )
@@ -177,6 +195,11 @@ class OptimiserOptions(Options):
                 f"target_effective_batch_size is {target}, which is below batch_size "
                 f"{batch_size}: leave it out, or lower batch_size."
             )
+
+    def filled(self) -> Self:
+        """The options with numbers for what was left open, whatever the samples."""
+        open_ = {n: v for n, v in FALLBACKS.items() if getattr(self, n) is None}
+        return dataclasses.replace(self, **open_) if open_ else self
 
     def accumulation(self) -> int:
         """Batches of one step (of a config that has `DeviceOptions` too)."""

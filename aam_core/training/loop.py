@@ -122,6 +122,7 @@ def fit(
     """
     keeper = keeper or StateKeeper()
     strategy = strategy or Strategy(device)
+    config = config.filled()
     stepper = Stepper(objective.model, batches, config, device)
     resumed = keeper.resumes
     progress = keeper.restore(objective.model, stepper)

@@ -23,7 +23,7 @@ class Stepper:
         config: OptimiserOptions,
         device: torch.device,
     ) -> None:
-        self.config = config
+        self.config = config = config.filled()
         self.device = device
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         fused = device.type in ("cuda", "cpu")
@@ -82,6 +82,7 @@ def make_optimizer(
     Their learning rate follows the first group's at a constant ratio, whatever the
     schedule (a lowest rate, for example, would otherwise hold for both).
     """
+    config = config.filled()
     trained = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     groups = _decay_groups([p for _, p in trained], config)
     if getattr(config, "categorical_lr", None) is not None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from aam_core.config import Architecture, ModelOptions, RunConfig, resolve_architecture
+from aam_core.config.effort import default_preset, with_effort
 from aam_core.data.inputs import Inputs, Sources
 from aam_core.data.labels import Labels
 from aam_core.data.study import longest_sequence
@@ -134,7 +135,9 @@ class Program(Protocol):
     kind: str  #: of what is written: encoder or model
     task: str | None
 
-    def prepare(self, encoder: Path | None, report: Report) -> Prepared:
+    def prepare(
+        self, encoder: Path | None, device: torch.device, report: Report
+    ) -> Prepared:
         """Align what is read, and divide the samples; the input is checked here."""
 
     def begin(self, prepared: Prepared, strategy: Strategy, report: Report) -> Any:
@@ -187,7 +190,7 @@ def run_training(program: Program, files: RunFiles, report: Report) -> Any:
     if strategy.main:
         model_folder.check_empty(files.output, files.resume_from)
     profile = MemoryProfile(strategy.device, config.memory_profile)
-    prepared = program.prepare(files.encoder, log)
+    prepared = program.prepare(files.encoder, strategy.device, log)
     keeper = _keeper(program, prepared, files, strategy)
     with strategy.stop(StopRequest(config.max_hours)) as stop:
         begun = program.begin(prepared, strategy, log)
@@ -295,6 +298,25 @@ def _history(trained: Sequence[Trained]) -> list[dict[str, float]]:
     ]
 
 
+def with_effort_of(
+    config: RunConfig,
+    arch: Architecture,
+    inputs: Inputs,
+    parts: Sequence[Part],
+    device: torch.device,
+) -> RunConfig:
+    """The options with epochs, learning rate and patience by effort."""
+    richness = inputs.study.table.richness.clip(max=config.token_limit)
+    return with_effort(
+        config,
+        device=device.type,
+        width=arch.embedding_dim,
+        asvs=int(richness[parts[0].training].sum()),
+        models=len(parts),
+        frozen=getattr(config, "freeze_base", False),
+    )
+
+
 def _as_run(config: RunConfig, keeper: StateKeeper) -> RunConfig:
     """The options with the batch size that fits into memory."""
     size = keeper.decided.get("batch_size", config.batch_size)
@@ -311,12 +333,17 @@ def outcome(trained: Trained) -> dict[str, Any]:
 
 
 def resolve_from(
-    options: ModelOptions, encoder: Path | None, sources: Sources
+    options: ModelOptions,
+    encoder: Path | None,
+    sources: Sources,
+    device: torch.device,
 ) -> Architecture:
     """The architecture that options, an earlier encoder and the sequences lead to."""
     earlier = None
     if encoder is not None:
         earlier = architecture(read_kind(encoder, "encoder"))
+    elif options.preset is None:
+        options = replace(options, preset=default_preset(device.type))
     longest = longest_sequence(sources.table, sources.sequences)
     return resolve_architecture(options, earlier, longest)
 

@@ -222,7 +222,6 @@ def test_members_without_a_network(made, tmp_path):
     ("options", "message"),
     [
         ({"ensemble": ("trees", "trees")}, "names trees twice"),
-        ({"ensemble": ()}, "ensemble is empty"),
         ({"cross_fit": 1}, "cross_fit is 1"),
         ({"ensemble": ("kernel",), "loss_type": "quantile"}, "needs the network"),
         (

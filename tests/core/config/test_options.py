@@ -217,8 +217,9 @@ def test_an_empty_list(value):
 
 def test_none():
     assert OptimiserOptions(max_grad_norm=None).max_grad_norm is None
-    with pytest.raises(InputError, match="epochs needs a value"):
-        OptimiserOptions(epochs=None)
+    assert OptimiserOptions(epochs=None).epochs is None
+    with pytest.raises(InputError, match="weight_decay needs a value"):
+        OptimiserOptions(weight_decay=None)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,77 @@
+"""What `effort` means for a run, by its device and its samples.
+
+It follows from counts, not from a clock: a run on the same data gives the same model.
+"""
+
+import dataclasses
+from typing import TypeVar
+
+from aam_core.config.ensemble import MEMBERS
+from aam_core.config.model import PRESETS
+from aam_core.config.optimisation import OptimiserOptions
+
+T = TypeVar("T", bound=OptimiserOptions)
+
+#: ASVs of samples that all epochs of a run read together, on a CPU at preset tiny: two
+#: cores read some 10,000 a second.
+BUDGET = {"quick": 500_000, "standard": 1_500_000, "thorough": 15_000_000}
+GPU = 20  #: what a GPU reads in the same time
+FROZEN = 10  #: what is read in the same time where the encoder is frozen
+FEWEST, MOST = 5, 100  #: epochs
+#: Width of a model, and the learning rate up to it.
+RATES = ((64, 1e-3), (128, 5e-4), (384, 2e-4))
+LEAST_RATE = 1e-4
+
+
+def default_preset(device: str) -> str:
+    """The preset where none is chosen."""
+    return "tiny" if device == "cpu" else "small"
+
+
+def members_of(effort: str, frozen: bool) -> tuple[str, ...]:
+    """The members where none are chosen."""
+    if effort == "quick" and not frozen:
+        return tuple(name for name in MEMBERS if name != "network")
+    return MEMBERS
+
+
+def with_effort(
+    config: T, *, device: str, width: int, asvs: int, models: int, frozen: bool
+) -> T:
+    """The options, with what was left open chosen by effort.
+
+    Parameters
+    ----------
+    config : PretrainConfig or TrainConfig
+        What the user chose.
+    device : str
+        Type of the device: cpu, cuda, mps.
+    width : int
+        Of the embeddings.
+    asvs : int
+        ASVs that an epoch reads, summed over its training samples.
+    models : int
+        Models that are trained one after the other.
+    frozen : bool
+        Whether the encoder is frozen.
+
+    Returns
+    -------
+    PretrainConfig or TrainConfig
+    """
+    budget = BUDGET[config.effort] * (FROZEN if frozen else 1)
+    if device != "cpu":
+        budget *= GPU
+    tiny = PRESETS["tiny"]["embedding_dim"]
+    budget /= max(width / tiny, 1)
+    epochs = config.epochs
+    if epochs is None:
+        epochs = int(min(max(budget / max(asvs * models, 1), FEWEST), MOST))
+    lr = config.lr
+    if lr is None:
+        rates = [rate for most, rate in RATES if width <= most]
+        lr = RATES[0][1] if frozen else (rates or [LEAST_RATE])[0]
+    patience = config.patience
+    if patience is None:
+        patience = max(epochs // 5, 10)
+    return dataclasses.replace(config, epochs=epochs, lr=lr, patience=patience)
