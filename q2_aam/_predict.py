@@ -6,6 +6,7 @@ import qiime2
 from q2_types.feature_data import DNAFASTAFormat
 
 from aam_core.config import PredictConfig
+from aam_core.io.model_folder import read_config
 from q2_aam._formats import AAMModelDirectoryFormat
 from q2_aam._inputs import (
     as_details,
@@ -38,4 +39,7 @@ def predict(
         metadata=frame(metadata),
         report=report,
     )
-    return as_predictions(result.predictions), as_details(result.details)
+    details = result.details
+    if read_config(str(model))["task"] == "regression":  # others are classes' columns
+        details = details.join(result.reliability)
+    return as_predictions(result.predictions), as_details(details)

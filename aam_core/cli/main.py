@@ -238,7 +238,7 @@ def predict(
             )
         write_table(found.predictions, output)
         if details is not None:
-            write_table(found.details, details)
+            write_table(found.details.join(found.reliability), details)
 
 
 @configured("rf-baseline")

@@ -5,6 +5,7 @@ Shapes: N samples of the study, O outputs, Q quantiles.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,9 @@ from aam_core.data.target_decoder import (
     interval_half_widths,
 )
 from aam_core.ensemble.classical import Classical, fit_classical
-from aam_core.ensemble.community import read_community
+from aam_core.ensemble.community import Community, read_community, reference
 from aam_core.ensemble.mixture import NETWORK, loss_of_mix, space_of
+from aam_core.ensemble.saved import PROFILES
 from aam_core.ensemble.weights import convex_weights
 from aam_core.io.load import network_prefix
 from aam_core.io.model_folder import WEIGHTS
@@ -34,6 +36,8 @@ from aam_core.training.train_session import BASE, head_shape
 
 #: Samples whose members take long enough to be told.
 MANY = 1_000
+#: Samples, or groups, below which scores prove little.
+FEW = 20
 
 
 class CrossFit:
@@ -64,10 +68,14 @@ class CrossFit:
         self.report = report
         self.labels: Labels = prepared.labels
         self.space = space_of(config, self.labels, self._rows_of_all)
-        self.samples = None
         self.classical: Classical | None = None
         #: by member, (N, O) or (N, O, Q) in `space`; NaN of what is not predicted
         self.found: dict[str, np.ndarray] = {}
+
+    @cached_property
+    def samples(self) -> Community:
+        """All samples of the study, as members beside the network read them."""
+        return read_community(self.prepared.inputs.study)
 
     @property
     def _rows_of_all(self) -> np.ndarray:
@@ -98,7 +106,7 @@ class CrossFit:
                 f"{' and '.join(members)} are fitted to {total:,} samples, "
                 f"{len(parts)} times, which may take minutes."
             )
-        samples = read_community(self.prepared.inputs.study)
+        samples = self.samples
         for part in parts:
             fitted = part.fitted
             classical, own = self._fitted(members, samples, part.labels, fitted)
@@ -148,6 +156,7 @@ class CrossFit:
         scores = self._scores(found, rows)
         kind = "Out of fold" if len(parts) > 1 else "Validation"
         report(f"{kind} ({len(rows):,} samples): {_sentence(scores)}.")
+        self._tell_if_few(rows, report)
         mix = torch.from_numpy(self.space.mixable(raw[rows]))
         scores = {"loss": float(loss(mix, rows))} | scores
         description = self._description(trained) | {
@@ -161,6 +170,17 @@ class CrossFit:
             "frequencies": self.space.frequencies,
         }
         return Finished(description, self._tensors(trained), found)
+
+    def _tell_if_few(self, rows: np.ndarray, report: Report) -> None:
+        """Say that the scores of few samples, or groups, prove little."""
+        kind, number = "samples", len(rows)
+        if self.groups_N is not None:
+            kind, number = "groups", len(set(self.groups_N[rows]))
+        if number < FEW:
+            report(
+                f"Scores of {number} {kind} prove little: other {kind} may give quite "
+                "other ones. See how far they change with the seed."
+            )
 
     def _predicted_folds(self) -> list[np.ndarray]:
         """The rows of each fold that all members predict."""
@@ -268,7 +288,8 @@ class CrossFit:
         if self.classical is not None:
             arrays = self.classical.arrays().items()
             found |= {n: torch.from_numpy(np.ascontiguousarray(a)) for n, a in arrays}
-        return found
+        known = reference(self.samples.take(self._rows_of_all))
+        return found | {PROFILES: torch.from_numpy(known)}
 
 
 def _told(

@@ -13,7 +13,7 @@ from aam_core.data.categories import CategoricalEncoder, category_labels
 from aam_core.data.study import Study
 from aam_core.data.table import FeatureTable
 from aam_core.data.target_decoder import Predictions
-from aam_core.ensemble.community import read_community
+from aam_core.ensemble.community import Community, far_fraction, read_community
 from aam_core.ensemble.mixture import NETWORK
 from aam_core.ensemble.saved import Ensemble, load_ensemble
 from aam_core.errors import InputError, some
@@ -34,6 +34,9 @@ from aam_core.reporting import Report, logger, silent
 from aam_core.runtime.device import choose_device
 from aam_core.runtime.spill import SpillBuffer
 from aam_core.training.memory import MemoryProfile
+
+#: Fraction of a sample's reads in far ASVs from which its prediction is doubted.
+MUCH = 0.5
 
 
 def predict(
@@ -86,7 +89,9 @@ def predict(
         f"on {device.type}."
     )
     profile.mark("preparation")
-    found = _classical(ensemble, study, metadata, groups)
+    samples = read_community(study)
+    reliability = _reliability(ensemble, samples, ids, report)
+    found = _classical(ensemble, samples, ids, metadata, groups)
     passes = [found]
     if ensemble.networks:
         of_networks = _network_passes(
@@ -104,23 +109,44 @@ def predict(
     profile.tell(report)
     predictions = decoder.predictions(raw, ids, groups)
     order = table.sample_ids
-    return Predictions(
-        in_table_order(predictions, order), in_table_order(details, order)
+    tables = (predictions, details, reliability)
+    return Predictions(*(in_table_order(table, order) for table in tables))
+
+
+def _reliability(
+    ensemble: Ensemble, samples: Community, ids: np.ndarray, report: Report
+) -> pd.DataFrame:
+    """How far each sample is like those of training; what is not is told."""
+    depth = ensemble.saved["options"]["rarefy_depth"]
+    found = pd.DataFrame(
+        {"reads": samples.depths, "few_reads": (samples.depths < depth).astype(int)},
+        pd.Index(ids, name="id"),
     )
+    if ensemble.profiles_VD is None:
+        return found
+    found["far_fraction"] = far_fraction(samples, ensemble.profiles_VD)
+    far = found.index[found["far_fraction"] > MUCH]
+    if len(far):
+        report(
+            f"{len(far):,} of {len(ids):,} samples have more than half of their reads "
+            "in ASVs that are far from all of training, so that their predictions "
+            f"prove nothing: {some(far)}."
+        )
+    return found
 
 
 def _classical(
     ensemble: Ensemble,
-    study: Study,
+    samples: Community,
+    ids: np.ndarray,
     metadata: pd.DataFrame | None,
     groups: list[str] | None,
 ) -> dict[str, np.ndarray]:
     """What the members beside the network predict, by member."""
     if ensemble.classical.empty:
         return {}
-    ids = study.table.sample_ids
     categories_NK = _indices(ensemble.categories, metadata, ids)
-    samples = read_community(study).with_categories(categories_NK)
+    samples = samples.with_categories(categories_NK)
     space = ensemble.space
     return {
         name: space.taken(raw, space.decoder, groups)

@@ -180,6 +180,9 @@ class Predictions:
 
     predictions: pd.DataFrame  #: one column per target
     details: pd.DataFrame  #: probabilities, or quantiles and intervals
+    #: of new samples: how many reads were read, whether these are fewer than in
+    #: training, and the fraction of them in ASVs that are far from all of training
+    reliability: pd.DataFrame | None = None
 
 
 def interval_half_widths(

@@ -16,8 +16,8 @@ from aam_core.ensemble.regression import Target
 from aam_core.ensemble.trees import Trees, fit_trees, read_trees
 
 KERNEL, TREES = "kernel", "trees"
-#: Most samples that the kernel is fitted to.
-MOST = 5_000
+#: Most samples that the kernel, and the trees, are fitted to.
+MOST, MOST_OF_TREES = 5_000, 20_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,15 +127,21 @@ def fit_classical(
         cardinalities = tuple(labels.categories.get_cardinalities().values())
     kernel = trees = None
     if KERNEL in members:
-        some = rows
-        if len(rows) > MOST:
-            some = np.sort(np.random.default_rng(seed).permutation(rows)[:MOST])
+        some = drawn(rows, MOST, seed)
         target = target_of(labels, some, groups_N)
         kernel = fit_kernel(samples.take(some), target, cardinalities, seed)
     if TREES in members:
-        target = target_of(labels, rows, groups_N)
-        trees = fit_trees(samples.take(rows), target, cardinalities, seed, jobs)
+        some = drawn(rows, MOST_OF_TREES, seed)
+        target = target_of(labels, some, groups_N)
+        trees = fit_trees(samples.take(some), target, cardinalities, seed, jobs)
     return Classical(kernel, trees)
+
+
+def drawn(rows: np.ndarray, most: int, seed: int) -> np.ndarray:
+    """At most so many of the rows, ascending."""
+    if len(rows) <= most:
+        return rows
+    return np.sort(np.random.default_rng(seed).permutation(rows)[:most])
 
 
 def target_of(labels: Labels, rows: np.ndarray, groups_N: np.ndarray | None) -> Target:

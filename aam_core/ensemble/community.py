@@ -17,6 +17,11 @@ WORD = 6
 PROFILE = 64  #: D
 #: Sequences of which profiles are computed at a time.
 PIECE = 1024
+#: Squared distance of profiles from which an ASV is far: of random sequences some nine
+#: in a hundred nucleotides differ.
+FAR = 0.8
+#: ASVs whose profiles a model keeps, so as to tell which are far.
+MOST_KNOWN = 20_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +89,28 @@ def read_community(study: Study) -> Community:
         counts = (counts @ sparse.csr_matrix(one)).tocsr()
         counts.sort_indices()
     return Community(counts, tuple(first), profiles(study.tokens_FL[kept]))
+
+
+def reference(samples: Community) -> np.ndarray:
+    """(V, D) float16 profiles of the most prevalent ASVs, `MOST_KNOWN` at most."""
+    prevalence_F = samples.prevalence()
+    known = np.flatnonzero(prevalence_F)
+    order = np.argsort(-prevalence_F[known], kind="stable")[:MOST_KNOWN]
+    return samples.profiles_FD[np.sort(known[order])].astype(np.float16)
+
+
+def far_fraction(samples: Community, known_VD: np.ndarray) -> np.ndarray:
+    """(N,) fraction of the reads in ASVs that are far from all of a reference."""
+    known = known_VD.astype(np.float32)
+    squares_V = (known**2).sum(axis=1)
+    far_F = np.zeros(len(samples.digests))
+    columns = np.unique(samples.counts.indices)
+    for some in np.split(columns, range(PIECE, len(columns), PIECE)):
+        profiles = samples.profiles_FD[some]
+        apart = squares_V - 2 * profiles @ known.T
+        nearest = apart.min(axis=1, initial=np.inf) + (profiles**2).sum(axis=1)
+        far_F[some] = nearest > FAR
+    return (samples.counts @ far_F) / samples.depths.clip(1)
 
 
 def vocabulary(digests_VB: np.ndarray) -> dict[bytes, int]:

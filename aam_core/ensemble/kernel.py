@@ -31,6 +31,7 @@ FEWEST = 2
 PREVALENCE, PSEUDOCOUNT = 0.03, 0.5
 #: ASVs whose distances give the median.
 COMPARED = 500
+PIECE = 4096  #: ASVs, or samples, that are looked at together
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,32 +72,49 @@ class Kernel:
 
     def predict(self, samples: Community) -> dict[str, np.ndarray]:
         """(N, O) scaled values or logits of each view."""
-        place_F = samples.places(vocabulary(self.digests_VB))
-        known = np.flatnonzero(place_F >= 0)
-        read = np.unique(samples.counts.indices)
-        features_FK = np.zeros((len(place_F), len(self.phases_K)), dtype=np.float32)
-        features_FK[read] = self._features(samples.profiles_FD[read])
-        place = place_F[known]
         found = {}
         for name, view in self.views.items():
             if name == "log_ratio":
-                kept = self.prevalent_V
-                reads_NV = samples.in_vocabulary(vocabulary(self.digests_VB[kept]))
-                inputs = log_ratios(reads_NV)
-                added = view.identity_VO[kept]
+                outputs = self._of_log_ratios(samples, view)
             else:
-                inputs = levels(samples, name)
-                added = features_FK @ view.features_KO
-                added[known] += view.identity_VO[place]
-            found[name] = inputs @ added + view.bias_O
+                outputs = levels(samples, name) @ self._added(samples, view)
             if self.cardinalities:
                 shown = indicators(samples.categories_NK, self.cardinalities)
-                found[name] = found[name] + shown @ view.category_CO
+                outputs = outputs + shown @ view.category_CO
+            found[name] = outputs + view.bias_O
         return found
 
-    def _features(self, profiles_FD: np.ndarray) -> np.ndarray:
-        """(F, K) random features."""
-        return np.cos(profiles_FD @ self.frequencies_DK + self.phases_K)
+    def _added(self, samples: Community, view: View) -> np.ndarray:
+        """(F, O) what each ASV adds per unit of its level."""
+        place_F = samples.places(vocabulary(self.digests_VB))
+        known = np.flatnonzero(place_F >= 0)
+        added_FO = np.zeros((len(place_F), len(view.bias_O)))
+        for rows in _pieces(np.unique(samples.counts.indices)):
+            added_FO[rows] = self.features(samples, rows) @ view.features_KO
+        added_FO[known] += view.identity_VO[place_F[known]]
+        return added_FO
+
+    def _of_log_ratios(self, samples: Community, view: View) -> np.ndarray:
+        """(N, O) what the ASVs of log-ratios add."""
+        kept = self.prevalent_V
+        reads_NV = samples.in_vocabulary(vocabulary(self.digests_VB[kept]))
+        parts = [
+            log_ratios(reads_NV[rows]) @ view.identity_VO[kept]
+            for rows in _pieces(np.arange(reads_NV.shape[0]))
+        ]
+        return np.concatenate(parts)
+
+    def features(self, samples: Community, rows: np.ndarray) -> np.ndarray:
+        """Random features (…, K) of some ASVs."""
+        return np.cos(samples.profiles_FD[rows] @ self.frequencies_DK + self.phases_K)
+
+    def summed(self, samples: Community, inputs_NF) -> np.ndarray:
+        """(N, K): what (N, F) inputs sum up of the features of the ASVs."""
+        columns = np.unique(samples.counts.indices)
+        total_NK = np.zeros((inputs_NF.shape[0], len(self.phases_K)))
+        for some in _pieces(columns):
+            total_NK += inputs_NF[:, some] @ self.features(samples, some)
+        return total_NK
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All that has to be kept, by name; see `read_kernel`."""
@@ -192,8 +210,6 @@ def fit_kernel(
     kernel = Kernel(
         digests_VB, prevalent_V, frequencies_DK, phases_K, {}, tuple(cardinalities)
     )
-    features_FK = np.zeros((len(prevalence_F), len(phases_K)), dtype=np.float32)
-    features_FK[read] = kernel._features(samples.profiles_FD[read])
     shown = None
     if cardinalities:
         shown = indicators(samples.categories_NK, cardinalities)
@@ -204,16 +220,15 @@ def fit_kernel(
         columns = known[prevalent_V] if name == "log_ratio" else known
         if name == "log_ratio":
             inputs = log_ratios(samples.counts[:, columns])
-            of_asvs = [inputs, inputs @ features_FK[columns]]
+            features = kernel.features(samples, columns)
+            of_asvs = [inputs, inputs @ features]
         else:
             inputs = levels(samples, name)
-            of_asvs = [inputs[:, columns], inputs @ features_FK]
+            of_asvs = [inputs[:, columns], kernel.summed(samples, inputs)]
         view, strengths[name] = _fit_view(of_asvs, shown, cardinalities, target, folds)
         if name == "log_ratio":
             identity_VO = np.zeros((len(known), len(view.bias_O)))
-            identity_VO[prevalent_V] = (
-                view.identity_VO + features_FK[columns] @ view.features_KO
-            )
+            identity_VO[prevalent_V] = view.identity_VO + features @ view.features_KO
             nothing = np.zeros_like(view.features_KO)  # of no other ASV is it asked
             view = View(identity_VO, nothing, view.category_CO, view.bias_O)
         views[name] = view
@@ -338,3 +353,8 @@ def indicators(categories_NK: np.ndarray, cardinalities: Sequence[int]) -> np.nd
 def starts(cardinalities: Sequence[int]) -> np.ndarray:
     """Where the categories of each column start among all; there is the unknown one."""
     return np.cumsum([0, *cardinalities])[:-1]
+
+
+def _pieces(rows: np.ndarray) -> list[np.ndarray]:
+    """Some at a time, so that memory does not grow with all; one if there are none."""
+    return np.split(rows, range(PIECE, len(rows), PIECE))

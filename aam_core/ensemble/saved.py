@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors.numpy import load_file
 
 from aam_core.data.categories import CategoricalEncoder
@@ -23,6 +24,9 @@ from aam_core.io.load import (
 )
 from aam_core.io.model_folder import WEIGHTS
 from aam_core.nn.predictor import SequencePredictor
+
+#: Name of the profiles of the ASVs of training among the arrays of a model.
+PROFILES = "asvs.profiles"
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +56,8 @@ class Ensemble:
         Of the whole model.
     weights : mapping
         Of the members, by name.
+    profiles_VD : numpy.ndarray or None
+        Profiles of the ASVs of training; older models have none.
     """
 
     saved: Mapping[str, Any]
@@ -60,6 +66,7 @@ class Ensemble:
     classical: Classical
     categories: CategoricalEncoder | None
     weights: Mapping[str, float]
+    profiles_VD: np.ndarray | None = None  #: of the ASVs of training
 
 
 def load_ensemble(directory: Path) -> Ensemble:
@@ -91,12 +98,27 @@ def load_ensemble(directory: Path) -> Ensemble:
             load_networks(directory), network_descriptions(saved), strict=True
         )
     )
-    classical = _classical(directory, described, categories, decoder)
-    return Ensemble(saved, space, networks, classical, categories, described["weights"])
+    arrays = {
+        name: value
+        for name, value in load_file(directory / WEIGHTS).items()
+        if name.startswith(OTHER_MEMBERS)
+    }
+    profiles_VD = arrays.pop(PROFILES, None)
+    classical = _classical(directory, arrays, described, categories, decoder)
+    return Ensemble(
+        saved,
+        space,
+        networks,
+        classical,
+        categories,
+        described["weights"],
+        profiles_VD,
+    )
 
 
 def _classical(
     directory: Path,
+    arrays: Mapping[str, np.ndarray],
     described: Mapping[str, Any],
     categories: CategoricalEncoder | None,
     decoder: Decoder,
@@ -104,11 +126,6 @@ def _classical(
     members = {name: described[name] for name in (KERNEL, TREES) if name in described}
     if not members:
         return Classical()
-    arrays = {
-        name: value
-        for name, value in load_file(directory / WEIGHTS).items()
-        if name.startswith(OTHER_MEMBERS)
-    }
     cardinalities = ()
     if categories is not None:
         cardinalities = tuple(categories.get_cardinalities().values())

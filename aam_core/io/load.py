@@ -14,7 +14,7 @@ from aam_core.nn.head import HeadShape
 from aam_core.nn.predictor import SequencePredictor
 
 #: What the names of arrays start with that are no network's.
-OTHER_MEMBERS = ("kernel.", "trees.")
+OTHER_MEMBERS = ("kernel.", "trees.", "asvs.")
 
 
 def read_kind(directory: Path, kind: str) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def test_pretrain_divides_no_groups(table, tree, metadata):
 
 
 def test_regression_of_two_targets(regression):
-    model, predictions = regression
+    model, predictions = regression.model, regression.predictions
     assert str(model.type) == "AAMModel[Regression]"
     assert str(predictions.type) == "SampleData[RegressorPredictions]"
     series = predictions.view(pd.Series)

@@ -205,7 +205,7 @@ def test_members_without_a_network(made, tmp_path):
         model_folder.check_layout(path, "max")
         saved = model_folder.read_config(path)
         assert saved["completed"]
-        assert {n.split(".")[0] for n in saved["tensors"]} == {name}
+        assert {n.split(".")[0] for n in saved["tensors"]} == {name, "asvs"}
         assert saved["scores"]["val_r2"] > 0.2
         (row,) = model_folder.read_history(path).to_dict("records")
         assert row["epoch"] == 0

@@ -150,6 +150,16 @@ def test_a_sample_without_any_known_asv_is_predicted(samples):
     np.testing.assert_allclose(log_ratio, [fitted.views["log_ratio"].bias_O])
 
 
+def test_pieces_change_nothing(samples, monkeypatch):
+    fitted = fit_kernel(samples, target(), (), seed=3)
+    whole = fitted.predict(samples)
+    monkeypatch.setattr(kernels, "PIECE", 7)
+    again = fit_kernel(samples, target(), (), seed=3)
+    for view, value in again.predict(samples).items():
+        np.testing.assert_allclose(value, whole[view], atol=1e-4)
+        np.testing.assert_allclose(fitted.predict(samples)[view], whole[view])
+
+
 @pytest.mark.parametrize("rows", [1, 2])
 def test_hardly_any_samples(samples, rows):
     few = samples.take(np.arange(rows))

@@ -186,6 +186,13 @@ def test_the_estimate_of_a_size_is_one(samples):
         assert size <= 12 * 50 * (2 * members.NODE + members.LEAF * 2)
 
 
+def test_pieces_change_nothing(samples, kept, monkeypatch):
+    whole = kept.predict(samples)
+    monkeypatch.setattr(members, "PIECE", 7)
+    for view, value in kept.predict(samples).items():
+        np.testing.assert_array_equal(value, whole[view])
+
+
 def test_nothing_is_read_where_there_is_nothing():
     trees = Trees(np.zeros((0, 16), np.uint8), np.zeros((0, 64), np.float32), ())
     samples = of_counts([[1]], SEQUENCES[:1])
