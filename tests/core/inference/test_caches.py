@@ -295,7 +295,7 @@ def test_cache_memory_changes_no_result(uneven, encoder, model, tmp_path, tempor
         config = TrainConfig(**FROZEN, cache_memory=memory)
         output = tmp_path / f"model{memory}"
         options = {"encoder": encoder, "report": lines.append}
-        tables.append(start(uneven, config, output, **options))
+        tables.append(start(uneven, config, output, **options).predictions)
         found = predict(
             PredictConfig(device="cpu", cache_memory=memory),
             model,
