@@ -31,7 +31,8 @@ from aam_core.io.load import network_prefix
 from aam_core.io.model_folder import WEIGHTS
 from aam_core.metrics import classification_metrics, regression_metrics
 from aam_core.reporting import Log, Report
-from aam_core.training.run import Finished, Prepared, Trained, outcome
+from aam_core.training.program import Finished, Prepared, Trained
+from aam_core.training.run import outcome
 from aam_core.training.train_session import BASE, head_shape
 
 #: Samples whose members take long enough to be told.

@@ -17,17 +17,8 @@ from aam_core.errors import InputError
 from aam_core.nn.encoder import Encoder
 from aam_core.reporting import Log, Report, logger
 from aam_core.training.pretrain_session import PretrainSession
-from aam_core.training.run import (
-    Finished,
-    Part,
-    Prepared,
-    RunFiles,
-    Trained,
-    outcome,
-    resolve_from,
-    run_training,
-    with_effort_of,
-)
+from aam_core.training.program import Finished, Part, Prepared, RunFiles, Trained
+from aam_core.training.run import outcome, resolve_from, run_training, with_effort_of
 
 
 @on_all_devices

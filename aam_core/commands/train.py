@@ -28,16 +28,8 @@ from aam_core.nn.encoder import Encoder
 from aam_core.nn.fusion import check_heads
 from aam_core.nn.predictor import SequencePredictor
 from aam_core.reporting import Log, Report, logger, silent
-from aam_core.training.run import (
-    Finished,
-    Part,
-    Prepared,
-    RunFiles,
-    Trained,
-    resolve_from,
-    run_training,
-    with_effort_of,
-)
+from aam_core.training.program import Finished, Part, Prepared, RunFiles, Trained
+from aam_core.training.run import resolve_from, run_training, with_effort_of
 from aam_core.training.train_session import TrainSession, head_shape, set_first_guess
 
 

@@ -3,7 +3,7 @@
 Shapes: N samples, F features, D numbers of a profile.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -180,3 +180,15 @@ def _signs() -> np.ndarray:
         bits ^= bits >> np.uint64(31)
     ones = (bits[:, None] >> np.arange(PROFILE, dtype=np.uint64)) & np.uint64(1)
     return ((2.0 * ones - 1) / np.sqrt(PROFILE)).astype(np.float32)
+
+
+def indicators(categories_NK: np.ndarray, cardinalities: Sequence[int]) -> np.ndarray:
+    """(N, C): 1 for each sample's category of each column, unknown ones included."""
+    found = np.zeros((len(categories_NK), sum(cardinalities)))
+    np.put_along_axis(found, categories_NK + starts(cardinalities), 1.0, axis=1)
+    return found
+
+
+def starts(cardinalities: Sequence[int]) -> np.ndarray:
+    """Where the categories of each column start among all; there is the unknown one."""
+    return np.cumsum([0, *cardinalities])[:-1]

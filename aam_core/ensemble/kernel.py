@@ -17,7 +17,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import sparse
 
-from aam_core.ensemble.community import PROFILE, Community, as_array, vocabulary
+from aam_core.ensemble.community import (
+    PROFILE,
+    Community,
+    as_array,
+    indicators,
+    starts,
+    vocabulary,
+)
 from aam_core.ensemble.regression import Target, fit_dual
 
 VIEWS = ("abundance", "presence", "log_ratio")
@@ -341,18 +348,6 @@ def log_ratios(reads_NV: sparse.csr_matrix) -> np.ndarray:
     """(N, V) centred log-ratios (Aitchison 1982)."""
     logs = np.log(reads_NV.toarray() + PSEUDOCOUNT)
     return logs - logs.mean(axis=1, keepdims=True) if logs.shape[1] else logs
-
-
-def indicators(categories_NK: np.ndarray, cardinalities: Sequence[int]) -> np.ndarray:
-    """(N, C): 1 for each sample's category of each column, unknown ones included."""
-    found = np.zeros((len(categories_NK), sum(cardinalities)))
-    np.put_along_axis(found, categories_NK + starts(cardinalities), 1.0, axis=1)
-    return found
-
-
-def starts(cardinalities: Sequence[int]) -> np.ndarray:
-    """Where the categories of each column start among all; there is the unknown one."""
-    return np.cumsum([0, *cardinalities])[:-1]
 
 
 def _pieces(rows: np.ndarray) -> list[np.ndarray]:

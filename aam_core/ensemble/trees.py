@@ -2,11 +2,10 @@
 
 One forest reads abundances, one presence. Clades are clusters of the profiles of ASVs,
 of several sizes; their centroids are kept, so that an ASV that was never seen falls
-into one of them, and no phylogeny is needed. Trees are kept as arrays: children follow
-their parents, so that no path has a circle.
+into one of them, and no phylogeny is needed.
 
 Shapes: N samples, F features, V prevalent ASVs, D numbers of a profile, K clades of all
-sizes, M nodes of all trees, L leaves of all trees, O outputs, X columns that are read.
+sizes, O outputs, X columns that are read.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,8 +18,14 @@ from sklearn.cluster import MiniBatchKMeans
 from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 from sklearn.preprocessing import normalize
 
-from aam_core.ensemble.community import PROFILE, Community, as_array, vocabulary
-from aam_core.ensemble.kernel import indicators
+from aam_core.ensemble.community import (
+    PROFILE,
+    Community,
+    as_array,
+    indicators,
+    vocabulary,
+)
+from aam_core.ensemble.forest import ARRAYS, Forest, as_arrays
 from aam_core.ensemble.regression import Target
 
 VIEWS = ("abundance", "presence")
@@ -40,71 +45,6 @@ FEWEST_TREES = 50
 NODE, LEAF = 12, 4  #: bytes of a node, and of an output of a leaf
 #: Samples that are predicted at a time.
 PIECE = 512
-
-
-@dataclass(frozen=True, eq=False)
-class Forest:
-    """The trees of one view.
-
-    Attributes
-    ----------
-    column_M : numpy.ndarray
-        Int32, which column a node reads; -1 in a leaf.
-    threshold_M : numpy.ndarray
-        Float32; where the column is at most this, the next node follows.
-    other_M : numpy.ndarray
-        Int32, the node that follows otherwise; of a leaf, its row of `value_LO`.
-    first_T : numpy.ndarray
-        Int32, the root of each tree.
-    value_LO : numpy.ndarray
-        Float32, means of scaled values, or frequencies of classes.
-    """
-
-    column_M: np.ndarray
-    threshold_M: np.ndarray
-    other_M: np.ndarray
-    first_T: np.ndarray
-    value_LO: np.ndarray
-
-    def predict(self, columns_NX: np.ndarray) -> np.ndarray:
-        """(N, O): the mean over the trees."""
-        node_NT = np.tile(self.first_T, (len(columns_NX), 1))
-        row_N1 = np.arange(len(columns_NX))[:, None]
-        while True:
-            column_NT = self.column_M[node_NT]
-            inner_NT = column_NT >= 0
-            if not inner_NT.any():
-                break
-            read_NT = columns_NX[row_N1, column_NT.clip(0)]
-            low_NT = read_NT <= self.threshold_M[node_NT]
-            following = np.where(low_NT, node_NT + 1, self.other_M[node_NT])
-            node_NT = np.where(inner_NT, following, node_NT)
-        total = np.zeros((len(columns_NX), self.value_LO.shape[1]))
-        for leaf_N in self.other_M[node_NT].T:
-            total += self.value_LO[leaf_N]
-        return total / len(self.first_T)
-
-    def is_sound(self, columns: int) -> bool:
-        """Whether every path leads through nodes of its own tree to a leaf."""
-        total, first_T = len(self.column_M), self.first_T
-        if not (
-            total
-            and len(first_T)
-            and self.threshold_M.shape == self.other_M.shape == (total,)
-            and self.value_LO.ndim == 2
-            and first_T[0] == 0
-            and (np.diff(first_T) > 0).all()
-            and first_T[-1] < total
-            and self.column_M.min() >= -1
-            and self.column_M.max() < columns
-        ):
-            return False
-        node_M = np.arange(total)
-        tree_M = np.searchsorted(first_T, node_M, "right") - 1
-        end_M = np.r_[first_T[1:], total][tree_M]
-        follows = (self.other_M > node_M + 1) & (self.other_M < end_M)
-        is_leaf = (self.other_M >= 0) & (self.other_M < len(self.value_LO))
-        return bool(np.where(self.column_M >= 0, follows, is_leaf).all())
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,9 +154,7 @@ def read_trees(
         If the arrays do not fit each other, or a path would not end.
     """
     forests = {
-        view: Forest(
-            **{n: arrays[f"{view}.{n.rpartition('_')[0]}"] for n in _ARRAYS_OF_FOREST}
-        )
+        view: Forest(**{n: arrays[f"{view}.{n.rpartition('_')[0]}"] for n in ARRAYS})
         for view in VIEWS
     }
     trees = Trees(
@@ -237,9 +175,6 @@ def read_trees(
     if not fit:
         raise ValueError("the arrays of the trees do not fit each other")
     return trees
-
-
-_ARRAYS_OF_FOREST = tuple(Forest.__annotations__)
 
 
 def fit_trees(
@@ -308,7 +243,7 @@ def _fitted(
     if not target.classes and values.shape[1] == 1:
         values = values[:, 0]
     forest.fit(columns_NX[counts_N], values, target.weights_N[counts_N])
-    return _as_arrays(forest, target.classes)
+    return as_arrays(forest, target.classes)
 
 
 def tried(view: str, columns: int) -> int:
@@ -340,54 +275,3 @@ def _centroids(
             found.append(clusters.cluster_centers_.astype(np.float32))
             sizes.append(number)
     return np.concatenate(found), tuple(sizes)
-
-
-def _as_arrays(
-    forest: ExtraTreesClassifier | ExtraTreesRegressor, classes: int
-) -> Forest:
-    """The nodes of all trees, one after the other."""
-    columns, thresholds, others, values, first = [], [], [], [], []
-    nodes = leaves = 0
-    for estimator in forest.estimators_:
-        tree = estimator.tree_
-        inner = tree.children_left >= 0
-        node = np.arange(tree.node_count)
-        assert (tree.children_left == node + 1)[inner].all()
-        other = nodes + tree.children_right
-        other[~inner] = leaves + np.arange((~inner).sum())
-        columns.append(np.where(inner, tree.feature, -1))
-        thresholds.append(_not_above(tree.threshold))
-        others.append(other)
-        values.append(_values(tree.value[~inner], forest, classes))
-        first.append(nodes)
-        nodes += tree.node_count
-        leaves += len(values[-1])
-    return Forest(
-        np.concatenate(columns).astype(np.int32),
-        np.concatenate(thresholds),
-        np.concatenate(others).astype(np.int32),
-        np.array(first, dtype=np.int32),
-        np.concatenate(values).astype(np.float32),
-    )
-
-
-def _values(
-    of_leaves: np.ndarray,
-    forest: ExtraTreesClassifier | ExtraTreesRegressor,
-    classes: int,
-) -> np.ndarray:
-    """(L, O) of what scikit-learn keeps of leaves: means, or frequencies of classes."""
-    if not classes:
-        return of_leaves[..., 0]
-    known = of_leaves[:, 0]
-    found = np.zeros((len(known), classes))
-    found[:, forest.classes_] = known / known.sum(axis=1, keepdims=True)
-    return found
-
-
-def _not_above(thresholds: np.ndarray) -> np.ndarray:
-    """The largest float32 that is not above: columns, float32, compare the same."""
-    found = thresholds.astype(np.float32)
-    above = found.astype(np.float64) > thresholds
-    found[above] = np.nextafter(found[above], np.float32(-np.inf))
-    return found

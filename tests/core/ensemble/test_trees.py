@@ -5,6 +5,7 @@ import pytest
 from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 
 from aam_core.ensemble import trees as members
+from aam_core.ensemble.forest import as_arrays
 from aam_core.ensemble.regression import Target
 from aam_core.ensemble.trees import VIEWS, Trees, fit_trees, read_trees
 from tests.core.ensemble.communities import mutated, of_counts
@@ -45,7 +46,7 @@ def test_predictions_are_those_of_scikit_learn(samples, view, classes):
         kind, tried = ExtraTreesClassifier, "sqrt"
     forest = kind(12, max_features=tried, random_state=1)
     forest.fit(columns[:40], target.values[:40], weights[:40])
-    again = members._as_arrays(forest, classes).predict(columns)
+    again = as_arrays(forest, classes).predict(columns)
     if classes:
         np.testing.assert_allclose(again[:, 0], 0)  # a class that no sample has
         again = again[:, 1:]
