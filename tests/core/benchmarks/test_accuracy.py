@@ -15,7 +15,7 @@ from sklearn.linear_model import RidgeCV
 from aam_core.data.folds import balanced_folds
 from aam_core.data.table import FeatureTable
 from aam_core.errors import InputError
-from benchmarks.accuracy import cells, command, opponents, scores
+from benchmarks.accuracy import cells, command, opponents, ours, scores
 from benchmarks.accuracy.cells import Cell
 from benchmarks.accuracy.targets import Samples, read_samples, read_targets
 from tests import generate
@@ -305,6 +305,40 @@ TINY = (
     "q2-aam: preset=tiny embedding_dim=8 attention_heads=2 attention_layers=1 epochs=1 "
     "rarefy_depth=330 max_bp=60 device=cpu ensemble=network cross_fit=0"
 )
+
+
+def test_an_encoder_is_learned_of_the_training_samples_first(targets, monkeypatch):
+    """Of their Jaccard distances, as there is no tree; it stays frozen."""
+    seen = {}
+
+    def kept(name, plain):
+        def run(config, path, **given):
+            seen[name] = config, given
+            return plain(config, path, **given)
+
+        monkeypatch.setattr(ours, name, run)
+
+    for name in ("pretrain", "train"):
+        kept(name, getattr(ours, name))
+    samples = read_samples(targets[0], False)
+    training, held_out = samples.take(np.arange(25)), samples.take(np.arange(25, 32))
+    small = {"embedding_dim": 8, "attention_heads": 2, "attention_layers": 1}
+    small |= {"epochs": 1, "device": "cpu"}
+    options = {f"pretrain_{name}": value for name, value in small.items()}
+    options |= {"epochs": 2, "device": "cpu", "ensemble": "network", "cross_fit": 0}
+    found, _ = ours.q2_aam(training, held_out, 3, options)
+    assert list(found.index) == list(held_out.labels.index)
+    config, given = seen["pretrain"]
+    assert (config.epochs, config.seed, config.embedding_dim) == (1, 3, 8)
+    ids, matrix = given["distances"]
+    assert ids == list(training.labels.index)
+    present = training.table.counts.toarray() > 0
+    both = (present[2] & present[5]).sum() / (present[2] | present[5]).sum()
+    assert matrix[2, 5] == pytest.approx(1 - both)
+    config, given = seen["train"]
+    assert config.freeze_base
+    assert config.epochs == 2
+    assert given["encoder"] is not None
 
 
 def test_the_command(folder, tmp_path, monkeypatch):
