@@ -21,6 +21,13 @@ the default.
 
 #: Options with another default than in AAM (Attention All Microbes): its, and why not.
 OTHER_DEFAULTS = {
+    "ensemble": ("the network", "one method alone loses somewhere"),
+    "cross_fit": ("0", "every sample is predicted by what it was not fitted to"),
+    "rarefy_depth": ("5000", "depth is information, and no sample is lost"),
+    "max_bp": ("150", "ASVs are read whole"),
+    "epochs": ("100", "a default should end in minutes"),
+    "lr": ("0.0001", "small models learn faster"),
+    "patience": ("10", "it follows epochs, which follow samples"),
     "count_embedding": ("off", "abundances tell much of what presence does not"),
     "count_prediction": ("on", "abundances are an input already; it costs time"),
     "asv_sampling": ("first", "which ASVs are first depends on the file"),
