@@ -36,7 +36,7 @@ from aam_core.training.run import outcome
 from aam_core.training.train_session import BASE, head_shape
 
 #: Samples whose members take long enough to be told.
-MANY = 1_000
+MANY = 500
 #: Samples, or groups, below which scores prove little.
 FEW = 20
 
@@ -102,11 +102,12 @@ class CrossFit:
         if not (members := self._members):
             return
         total, parts = len(self.prepared.rows), self.prepared.parts
-        if total > MANY:
-            self.report(
-                f"{' and '.join(members)} are fitted to {total:,} samples, "
-                f"{len(parts)} times, which may take minutes."
-            )
+        verb = "are" if len(members) > 1 else "is"
+        self.report(
+            f"{' and '.join(members)} {verb} fitted to {total:,} samples"
+            + (f", in {len(parts)} folds" if len(parts) > 1 else "")
+            + (", which may take minutes." if total > MANY else ".")
+        )
         samples = self.samples
         for part in parts:
             fitted = part.fitted

@@ -83,6 +83,7 @@ def test_each_sample_is_predicted_once_and_scored(made, whole):
     names = ["network", *(f"kernel-{v}" for v in kernel.VIEWS)]
     names += [f"trees-{v}" for v in trees.VIEWS]
     assert list(ensemble["weights"]) == list(ensemble["scores"]) == names
+    assert "kernel and trees are fitted to 36 samples, in 3 folds." in lines
     told = next(line for line in lines if line.startswith("Weights"))
     assert all(f"{name} {w:.2f}" in told for name, w in ensemble["weights"].items())
     model_folder.check_layout(path, "max")
