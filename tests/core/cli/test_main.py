@@ -73,6 +73,21 @@ def test_train_predict_and_forest(files, model, tmp_path):
     assert "r2" in done.output
     found = pd.read_csv(forest, sep="\t", index_col=0)
     assert set(found.index) == set(validation.index)
+    by_model = tmp_path / "by-model.tsv"
+    shared = (
+        "rf-baseline",
+        *inputs(files, "table", "metadata"),
+        *("--model", model, "--n-estimators", "20", "--n-jobs", "1"),
+    )
+    done = aam(*shared, "--output", by_model)
+    assert done.exit_code == 0, done.output
+    again = pd.read_csv(by_model, sep="\t", index_col=0)
+    pd.testing.assert_frame_equal(again, found)
+    lists = ("--val-samples", model / "val_samples.txt")
+    done = aam(*shared, *lists, "--output", tmp_path / "never.tsv")
+    assert done.exit_code != 0
+    assert "--model brings its own samples" in done.output
+    assert not (tmp_path / "never.tsv").exists()
 
 
 def test_classifier_and_lists_of_columns(files, tmp_path):
