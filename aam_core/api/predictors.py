@@ -122,14 +122,17 @@ class Predictor(Estimator):
         pandas.DataFrame
             Of a regression for each target its prediction, quantiles and the limits of
             a 90 % prediction interval, in its own units; of a classification the
-            probability of each class.
+            probability of each class. Of both, what tells how far to trust it: `reads`
+            that were read, `few_reads` (1 where these are fewer than in training), and
+            `far_fraction` of them in ASVs that are far from all of training.
 
         Raises
         ------
         NotFittedError, InputError
             As `predict`.
         """
-        return self._predicted(study, report, options).details
+        found = self._predicted(study, report, options)
+        return found.details.join(found.reliability)
 
     def _predicted(
         self, study: Study, report: Report | None, options: Mapping[str, Any]

@@ -457,7 +457,9 @@ def test_predictions_are_the_commands(fitted, whole, made, name):
     predictions = model.predict(whole)
     pd.testing.assert_series_equal(predictions, found.predictions.iloc[:, 0])
     assert list(predictions.index) == whole.sample_ids
-    pd.testing.assert_frame_equal(model.predict_details(whole), found.details)
+    expected = found.details.join(found.reliability)
+    pd.testing.assert_frame_equal(model.predict_details(whole), expected)
+    assert list(expected)[-3:] == ["reads", "few_reads", "far_fraction"]
 
 
 def test_probabilities(classifier, whole):
