@@ -14,7 +14,7 @@ T = TypeVar("T", bound=OptimiserOptions)
 
 #: ASVs of samples that all epochs of a run read together, on a CPU at preset tiny: two
 #: cores read some 10,000 a second.
-BUDGET = {"quick": 500_000, "standard": 1_500_000, "thorough": 15_000_000}
+BUDGET = {"quick": 250_000, "standard": 1_000_000, "thorough": 10_000_000}
 GPU = 20  #: what a GPU reads in the same time
 FROZEN = 10  #: what is read in the same time where the encoder is frozen
 FEWEST, MOST = 5, 100  #: epochs

@@ -22,11 +22,11 @@ def epochs(asvs, effort="standard", **changes):
 
 @pytest.mark.behaviour("effort")
 def test_epochs_fill_the_budget():
-    assert epochs(20_000) == BUDGET["standard"] // (5 * 20_000) == 15
-    assert epochs(20_000, models=1) == 75
-    assert epochs(60_000, "thorough") == 50
-    assert epochs(80_000, width=128, device="cuda") == 37  # 20 / 2 as much
-    assert epochs(200_000, frozen=True) == 15
+    assert epochs(20_000) == BUDGET["standard"] // (5 * 20_000) == 10
+    assert epochs(20_000, models=1) == 50
+    assert epochs(60_000, "thorough") == 33
+    assert epochs(80_000, width=128, device="cuda") == 25  # 20 / 2 as much
+    assert epochs(200_000, frozen=True) == 10
     assert epochs(10**9) == FEWEST
     assert epochs(1) == epochs(0) == MOST
 
