@@ -5,6 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn import metrics
 
+#: Probabilities are taken to be at least this when log losses are compared, so that one
+#: surprise does not decide.
+LEAST_PROBABILITY = 1e-3
 DRAWS = 2000  #: of a bootstrap
 REGRESSION_METRICS = ("mae", "mse", "rmse", "r2", "pearson")
 #: Scores of a history that are errors.

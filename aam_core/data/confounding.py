@@ -15,7 +15,7 @@ from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
 from aam_core.data.categories import label_texts, require_columns
 from aam_core.data.folds import balanced_folds
-from aam_core.metrics import error_ratio
+from aam_core.metrics import LEAST_PROBABILITY, error_ratio
 from aam_core.reporting import Report
 
 FOLDS, TREES = 5, 100
@@ -26,7 +26,6 @@ LEAF = 5
 #: Predicts the target, if the error is below this times that of chance, with the upper
 #: limit of its interval below 1.
 TELLING = 0.8
-LEAST_PROBABILITY = 1e-3
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Table, sequences and distances, checked and aligned before any long work."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -112,7 +112,8 @@ def _with_distances(
             "No sample of the table is in the distance matrix: check that both use the "
             f"same ids (table: {some(study.table.sample_ids)}; matrix: {some(ids)})."
         )
-    return study.take_samples(keep)
+    taken = {"samples without distances": len(lacking), "samples": len(keep)}
+    return replace(study.take_samples(keep), taken=study.taken | taken)
 
 
 def _check_sources(

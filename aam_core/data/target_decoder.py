@@ -13,10 +13,10 @@ from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 
 from aam_core.data.targets import Classes, TargetScaler
+from aam_core.metrics import LEAST_PROBABILITY
 
 COVERAGE = 0.9  #: fraction of new samples that an interval should hold
 PRIOR = 10  #: samples that speak for probabilities as they are
-LEAST_PROBABILITY = 1e-3
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from aam_core.data.folds import Fold, balanced_folds
+from aam_core.metrics import LEAST_PROBABILITY
 
 FOLDS = 5  #: of the fitted samples, for the strength
 #: Regularisation strengths that are compared, where inputs have variance 1 in all.
 STRENGTHS = np.logspace(-4, 3, 15)
 #: Dimensions that a logistic regression reads: those in which samples differ most.
 MOST_DIMENSIONS = 200
-#: Probabilities are taken to be at least this when their losses are compared.
-LEAST_PROBABILITY = 1e-3
 #: Samples by which strengths are compared; the best one holds for more samples, too.
 COMPARED = 1_000
 #: Logit of a class that no fitted sample has.

@@ -10,10 +10,10 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
+from aam_core.metrics import LEAST_PROBABILITY
+
 #: Pulls the weights towards equal ones, beside a loss that is 1 for the mean member.
 SHRINKAGE = 0.1
-#: Probabilities are taken to be at least this when their losses are compared.
-LEAST_PROBABILITY = 1e-3
 
 Loss = Callable[[Tensor, np.ndarray], Tensor]
 

@@ -114,3 +114,16 @@ def test_what_took_part_is_counted(tmp_path):
         "sequences cut": 38,
     }
     assert len(saved["split"]["training"]) == 25
+
+
+def test_samples_without_distances_are_counted(tmp_path):
+    made = generate.study(samples=24)
+    ids = list(made.table.sample_ids[:20])
+    drawn = np.random.default_rng(0).random((20, 20))
+    matrix = (drawn + drawn.T) * (1 - np.eye(20)) / 2
+    config = PretrainConfig(**SMALL | {"epochs": 1}, missing_samples="ignore")
+    given = {**shared(made), "distances": (ids, matrix), "report": silent}
+    pretrain(config, tmp_path / "e", **given)
+    counted = model_folder.read_config(tmp_path / "e")["samples"]
+    assert counted["samples without distances"] == 4
+    assert counted["samples"] == 20
