@@ -18,7 +18,13 @@ from aam_core.nn.encoder import Encoder
 from aam_core.reporting import Log, Report, logger
 from aam_core.training.pretrain_session import PretrainSession
 from aam_core.training.program import Finished, Part, Prepared, RunFiles, Trained
-from aam_core.training.run import outcome, resolve_from, run_training, with_effort_of
+from aam_core.training.run import (
+    outcome,
+    resolve_from,
+    run_training,
+    with_effort_of,
+    with_preset,
+)
 
 
 @on_all_devices
@@ -103,7 +109,8 @@ class Pretraining:
                 "Pre-training needs a phylogeny, or else a distance matrix, but "
                 f"{both} given: pass one of them."
             )
-        arch = resolve_from(config, encoder, sources, device)
+        config = with_preset(config, encoder, device)
+        arch = resolve_from(config, encoder, sources)
         config = replace(config, rarefy_depth=config.rarefy_depth or 0)
         inputs = prepare_inputs(config, sources, max_bp=arch.max_bp, report=report)
         training, validation = split_rows(

@@ -29,7 +29,12 @@ from aam_core.nn.fusion import check_heads
 from aam_core.nn.predictor import SequencePredictor
 from aam_core.reporting import Log, Report, logger, silent
 from aam_core.training.program import Finished, Part, Prepared, RunFiles, Trained
-from aam_core.training.run import resolve_from, run_training, with_effort_of
+from aam_core.training.run import (
+    resolve_from,
+    run_training,
+    with_effort_of,
+    with_preset,
+)
 from aam_core.training.train_session import TrainSession, head_shape, set_first_guess
 
 
@@ -136,11 +141,12 @@ class Training:
                 "A pre-trained encoder has no effect where ensemble has no network: "
                 "leave it out, or add network to ensemble."
             )
-        arch = resolve_from(config, encoder, self.sources, device)
+        config = with_preset(config, encoder, device)
+        arch = resolve_from(config, encoder, self.sources)
         check_heads(config, arch.embedding_dim)
         sources = self._labelled(report)
-        config = self._with_depth(sources.table, report)
-        config = dataclasses.replace(config, ensemble=members)
+        depth = self._depth(sources.table, report)
+        config = dataclasses.replace(config, rarefy_depth=depth, ensemble=members)
         inputs = prepare_inputs(config, sources, max_bp=arch.max_bp, report=report)
         target = self._target(inputs.study.table.sample_ids, report)
         divide = self._folds if config.cross_fit else self._split
@@ -157,8 +163,8 @@ class Training:
         config = with_effort_of(config, arch, inputs, parts, device)
         return Prepared(config, arch, inputs, parts, network, labels, read, encoder)
 
-    def _with_depth(self, table: FeatureTable, report: Report) -> TrainConfig:
-        """The options with the rarefaction depth that suits the target."""
+    def _depth(self, table: FeatureTable, report: Report) -> int:
+        """The rarefaction depth that suits the target."""
         config, ids = self.config, table.sample_ids
         target = self._target(ids, silent).iloc[:, 0]
         groups = self.groups(ids)
@@ -174,7 +180,7 @@ class Training:
             config.seed,
             report,
         )
-        return dataclasses.replace(config, rarefy_depth=depth)
+        return depth
 
     def _target(self, ids: np.ndarray, report: Report) -> pd.DataFrame:
         config = self.config

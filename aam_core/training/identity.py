@@ -99,6 +99,8 @@ def check_same(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
             f"{now['command']}. {hint}"
         )
     before = earlier["options"]
+    if before.get("preset", "") is None:  # versions that left it open in their states
+        before = before | {"preset": now["options"]["preset"]}
     for name, value in now["options"].items():
         if name not in FREE and name in before and before[name] != value:
             raise InputError(

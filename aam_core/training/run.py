@@ -168,6 +168,19 @@ def _history(trained: Sequence[Trained]) -> list[dict[str, float]]:
     ]
 
 
+def with_preset(
+    config: RunConfig, encoder: Path | None, device: torch.device
+) -> RunConfig:
+    """The options with the preset of the device, unless an encoder brings its own.
+
+    It is one of the options of the run from then on, so that a run which resumes on
+    another device is told, instead of building another model.
+    """
+    if encoder is not None or config.preset is not None:
+        return config
+    return replace(config, preset=default_preset(device.type))
+
+
 def with_effort_of(
     config: RunConfig,
     arch: Architecture,
@@ -206,14 +219,11 @@ def resolve_from(
     options: ModelOptions,
     encoder: Path | None,
     sources: Sources,
-    device: torch.device,
 ) -> Architecture:
     """The architecture that options, an earlier encoder and the sequences lead to."""
     earlier = None
     if encoder is not None:
         earlier = architecture(read_kind(encoder, "encoder"))
-    elif options.preset is None:
-        options = replace(options, preset=default_preset(device.type))
     longest = longest_sequence(sources.table, sources.sequences)
     return resolve_architecture(options, earlier, longest)
 

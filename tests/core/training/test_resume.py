@@ -175,6 +175,19 @@ def test_training_of_folds(smaller, tmp_path, killed):
     assert not (tmp_path / "last").exists()
 
 
+def test_another_device_is_told_of_the_preset(smaller, interrupted, tmp_path):
+    """Where none was chosen, the run's own is asked for: no other model is built."""
+    assert read_state(interrupted)["identity"]["options"]["preset"] == "tiny"
+    given = {"resume_from": interrupted}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("aam_core.training.run.default_preset", lambda device: "small")
+        with pytest.raises(InputError, match="preset is 'small', but was 'tiny'"):
+            start(smaller, PretrainConfig(**SMALL), tmp_path / "m", **given)
+    config = PretrainConfig(**SMALL, preset="tiny")
+    start(smaller, config, tmp_path / "m", **given)
+    assert model_folder.read_config(tmp_path / "m")["completed"]
+
+
 def test_other_folds_are_refused(smaller, tmp_path):
     config = TrainConfig(**SMALL, metadata_column=("value",), cross_fit=2)
     with killed_in(TrainSession, 3), pytest.raises(Killed):
