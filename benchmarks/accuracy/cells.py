@@ -15,12 +15,14 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from aam_core.data.folds import balanced_folds
 from aam_core.runtime.process_memory import peak_resident
 from benchmarks.accuracy.opponents import OPPONENTS
-from benchmarks.accuracy.targets import Target, read_samples
+from benchmarks.accuracy.subsets import drawn
+from benchmarks.accuracy.targets import Samples, Target, read_samples, values_of
 from benchmarks.measure import environment
 
 READS = ("all", "rarefied")
@@ -30,7 +32,7 @@ OURS = "q2-aam"
 
 @dataclass(frozen=True)
 class Cell:
-    """A contender on a fold."""
+    """A contender on a fold, or on the samples that have one value of a column."""
 
     target: Target
     reads: str  #: all, or rarefied to the depth of the target
@@ -38,19 +40,41 @@ class Cell:
     seed: int  #: of folds, reads and contender
     fold: int
     folds: int
+    labels: int | None = None  #: training samples, about; None: all
+    left_out: tuple[str, str] | None = None  #: column and value, instead of a fold
 
     def path(self, results: Path) -> Path:
         """Where it is kept."""
         words = re.sub(r"[^\w.=-]+", "_", self.contender)
-        name = f"seed-{self.seed}-fold-{self.fold}-of-{self.folds}.json"
-        return results / self.target.name / self.reads / words / name
+        name = f"seed-{self.seed}-fold-{self.fold}-of-{self.folds}"
+        if self.left_out is not None:
+            value = re.sub(r"[^\w.=-]+", "_", "-".join(self.left_out))
+            name = f"seed-{self.seed}-without-{value}"
+        if self.labels is not None:
+            name += f"-labels-{self.labels}"
+        return results / self.target.name / self.reads / words / f"{name}.json"
+
+
+def parts_of(cell: Cell, samples: Samples) -> tuple[Samples, Samples]:
+    """Samples to fit to, and those to predict."""
+    if cell.left_out is None:
+        folds = balanced_folds(samples.labels, samples.groups, cell.folds, cell.seed)
+        training, held_out = folds[cell.fold]
+    else:
+        column, value = cell.left_out
+        out_N = (values_of(cell.target, column, samples) == value).to_numpy()
+        training, held_out = np.flatnonzero(~out_N), np.flatnonzero(out_N)
+    if cell.labels is not None:
+        known = samples.take(training)
+        rows = drawn(known.labels, known.groups, cell.labels, cell.seed)
+        training = training[rows]
+    return samples.take(training), samples.take(held_out)
 
 
 def compute(cell: Cell) -> dict[str, Any]:
-    """Fit the contender on the other folds, and predict this one."""
+    """Fit the contender to the other samples, and predict these."""
     samples = read_samples(cell.target, cell.reads == "rarefied", cell.seed)
-    folds = balanced_folds(samples.labels, samples.groups, cell.folds, cell.seed)
-    training, held_out = map(samples.take, folds[cell.fold])
+    training, held_out = parts_of(cell, samples)
     start, notes = time.perf_counter(), list(samples.notes)
     if cell.contender in OPPONENTS:
         found = OPPONENTS[cell.contender](training, held_out, cell.seed)
@@ -105,7 +129,8 @@ def predictions(cells: Iterable[Cell], results: Path) -> tuple[pd.DataFrame, dic
     Returns
     -------
     pandas.DataFrame
-        One row a sample; a class that a fold's training samples lack has 0 there.
+        One row a sample; a class that a fold's training samples lack has 0 there, an
+        interval that there is not is NaN.
     dict
         Seconds of all folds, and the peak memory in bytes.
     """
@@ -115,4 +140,5 @@ def predictions(cells: Iterable[Cell], results: Path) -> tuple[pd.DataFrame, dic
         "seconds": sum(f["seconds"] for f in found),
         "memory": max(f["peak_bytes"] for f in found),
     }
-    return pd.concat(frames).fillna(0.0), cost
+    joined = pd.concat(frames)
+    return joined if "prediction" in joined else joined.fillna(0.0), cost

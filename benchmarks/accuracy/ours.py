@@ -32,8 +32,10 @@ def q2_aam(
     Returns
     -------
     pandas.DataFrame
-        As opponents return it. Held-out samples that the model does not predict, since
-        they have too few reads for it, get the mean of the training samples.
+        As opponents return it; of numbers also the limits of their intervals, such as
+        `lower_90` and `upper_90`. Held-out samples that the model does not predict,
+        since they have too few reads for it, get the mean of the training samples,
+        without an interval.
     list of str
         What the run said, and how many samples it left out.
     """
@@ -78,11 +80,18 @@ def q2_aam(
     predicted = mean(training, held_out, seed)
     if regression:
         known = found.predictions.set_axis(["prediction"], axis=1)
+        predicted = predicted.join(limits_of(found.details))
     else:
         known = found.details.reindex(columns=predicted.columns, fill_value=0.0)
-    predicted.loc[known.index] = known
+    predicted.loc[known.index, known.columns] = known
     lost = len(predicted) - len(known)
     return predicted, [*said, f"{lost} of {len(predicted)} samples not predicted"]
+
+
+def limits_of(details: pd.DataFrame) -> pd.DataFrame:
+    """The columns `lower_90` and `upper_90`, or of other levels, if there are any."""
+    found = details.filter(regex=r"^label_(lower|upper)_\d+$")
+    return found.rename(columns=lambda name: name.removeprefix("label_"))
 
 
 def distances_of(samples: Samples) -> dict[str, Any]:

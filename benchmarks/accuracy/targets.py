@@ -157,13 +157,31 @@ def _read_table(path: Path) -> FeatureTable:
         return FeatureTable.read(artifact.extract(inside[0], folder))
 
 
-def _read_labels(target: Target) -> pd.DataFrame:
-    """`label` and, where there are groups, `group` of the samples that have both."""
+def values_of(target: Target, column: str, samples: Samples) -> pd.Series:
+    """(N,) texts that a column of the metadata has for these samples.
+
+    Raises
+    ------
+    InputError
+        If there is no such column.
+    """
+    table = _read_metadata(target)
+    if column not in table:
+        raise InputError(f"{target.metadata} has no column {column}.")
+    return table.loc[samples.labels.index, column]
+
+
+def _read_metadata(target: Target) -> pd.DataFrame:
     table = pd.read_csv(
         target.metadata, sep="\t", dtype=str, keep_default_na=False, low_memory=False
     )
     table = table.set_index(table.columns[0])
-    table = table[~table.index.str.startswith("#q2:") & ~table.index.duplicated()]
+    return table[~table.index.str.startswith("#q2:") & ~table.index.duplicated()]
+
+
+def _read_labels(target: Target) -> pd.DataFrame:
+    """`label` and, where there are groups, `group` of the samples that have both."""
+    table = _read_metadata(target)
     if target.query:
         table = table.query(target.query)
     found = pd.DataFrame({"label": table[target.column]})
