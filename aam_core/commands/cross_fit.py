@@ -15,12 +15,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from aam_core.config import TrainConfig
+from aam_core.data.intervals import interval_half_widths, spread_of, widening_of
 from aam_core.data.labels import Labels
 from aam_core.data.target_decoder import (
     Decoder,
     Predictions,
     calibrating_temperature,
-    interval_half_widths,
 )
 from aam_core.ensemble.classical import Classical, fit_classical
 from aam_core.ensemble.community import Community, read_community, reference
@@ -151,10 +151,10 @@ class CrossFit:
         loss = loss_of_mix(self.config, self.labels)
         points = {n: self.space.points(v) for n, v in self.found.items()}
         weights = convex_weights(points, rows, loss)
-        raw = self._mixed(folds, points, weights, loss)
+        raw, apart = self._mixed(folds, points, weights, loss)
         alone = {name: self._alone(value, rows) for name, value in points.items()}
         report(_told(weights, alone))
-        found = self._predictions(raw, folds)
+        found = self._predictions(raw, apart, folds)
         scores = self._scores(found, rows)
         kind = "Out of fold" if len(parts) > 1 else "Validation"
         report(f"{kind} ({len(rows):,} samples): {_sentence(scores)}.")
@@ -162,7 +162,7 @@ class CrossFit:
         mix = torch.from_numpy(self.space.mixable(raw[rows]))
         scores = {"loss": float(loss(mix, rows))} | scores
         description = self._description(trained) | {
-            "target": self._decoder(raw, rows).to_dict(),
+            "target": self._decoder(raw, apart, rows).to_dict(),
             "categories": self.labels.categories and self.labels.categories.to_dict(),
             "scores": {f"val_{name}": value for name, value in scores.items()},
         }
@@ -192,38 +192,51 @@ class CrossFit:
         folds = [part.held_out[known_N[part.held_out]] for part in self.prepared.parts]
         return [rows for rows in folds if len(rows)]
 
-    def _mixed(self, folds, points, weights, loss) -> np.ndarray:
-        """What the head would return for all rows: each by weights of other folds."""
-        raw = None
+    def _mixed(self, folds, points, weights, loss):
+        """What the head would return for all rows: each by weights of other folds.
+
+        With numbers also (N, T) how far the members disagree.
+        """
+        raw = apart = None
         for number, rows in enumerate(folds):
             own = weights
             if len(folds) > 1:
                 others = np.concatenate(folds[:number] + folds[number + 1 :])
                 own = convex_weights(points, np.sort(others), loss)
-            value = self.space.raw({n: v[rows] for n, v in self.found.items()}, own)
+            found = {n: v[rows] for n, v in self.found.items()}
+            value = self.space.raw(found, own)
             if raw is None:
                 raw = np.zeros((len(self.labels.target), *value.shape[1:]))
+                if self.config.task == "regression":
+                    apart = np.zeros(raw.shape[:2])
             raw[rows] = value
-        return raw
+            if apart is not None:
+                apart[rows] = self.space.disagreement(found, own, self._groups(rows))
+        return raw, apart
 
     def _groups(self, rows: np.ndarray) -> list[str] | None:
         groups = self.labels.groups
         return None if groups is None else [groups[row] for row in rows]
 
-    def _predictions(self, raw: np.ndarray, folds: list[np.ndarray]) -> Predictions:
+    def _predictions(
+        self, raw: np.ndarray, apart: np.ndarray | None, folds: list[np.ndarray]
+    ) -> Predictions:
         """Of each fold, calibrated by the others; in the order of the study."""
         parts = []
         for number, rows in enumerate(folds):
             others = folds[:number] + folds[number + 1 :] or folds
-            decoder = self._decoder(raw, np.concatenate(others))
+            decoder = self._decoder(raw, apart, np.concatenate(others))
             ids = self.prepared.inputs.study.table.sample_ids[rows]
             given = (raw[rows], ids, self._groups(rows))
-            parts.append((decoder.predictions(*given), decoder.details(*given)))
+            here = None if apart is None else apart[rows]
+            parts.append((decoder.predictions(*given), decoder.details(*given, here)))
         return Predictions(
             *(pd.concat(tables).sort_index() for tables in zip(*parts, strict=True))
         )
 
-    def _decoder(self, raw: np.ndarray, rows: np.ndarray) -> Decoder:
+    def _decoder(
+        self, raw: np.ndarray, apart: np.ndarray | None, rows: np.ndarray
+    ) -> Decoder:
         """The decoder with intervals, or probabilities, by these samples."""
         decoder = self.labels.decoder
         if self.config.task == "classification":
@@ -233,8 +246,10 @@ class CrossFit:
         true = self.labels.target.iloc[rows].to_numpy()
         point = decoder.point(raw[rows], self._groups(rows))
         groups = None if self.groups_N is None else self.groups_N[rows]
-        widths = interval_half_widths(true, point, groups)
-        return replace(decoder, half_widths=widths)
+        widening = widening_of(true, point, apart[rows], groups)
+        spread = spread_of(widening, apart[rows], point)
+        widths = interval_half_widths(true, point, groups, spread)
+        return replace(decoder, half_widths=widths, widening=widening)
 
     def _alone(self, points: np.ndarray, rows: np.ndarray) -> dict[str, float]:
         """Scores of one member."""

@@ -101,7 +101,10 @@ def predict(
     space, decoder = ensemble.space, ensemble.space.decoder
     mean = {n: np.mean([p[n] for p in passes], axis=0) for n in passes[0]}
     raw = space.raw(mean, ensemble.weights)
-    details = decoder.details(raw, ids, groups)
+    apart = None
+    if decoder.classes is None:
+        apart = space.disagreement(mean, ensemble.weights, groups)
+    details = decoder.details(raw, ids, groups, apart)
     if config.output_variance:
         each = np.stack([space.raw(p, ensemble.weights) for p in passes])
         details = details.join(decoder.spread(each, ids, groups))

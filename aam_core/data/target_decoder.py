@@ -12,10 +12,10 @@ import pandas as pd
 from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 
+from aam_core.data.intervals import COVERAGE, spread_of
 from aam_core.data.targets import Classes, TargetScaler
 from aam_core.metrics import LEAST_PROBABILITY
 
-COVERAGE = 0.9  #: fraction of new samples that an interval should hold
 PRIOR = 10  #: samples that speak for probabilities as they are
 
 
@@ -38,8 +38,11 @@ class Decoder:
     quantiles : tuple of float
         Predicted quantiles; empty for a point prediction.
     half_widths : tuple of float
-        For each target, half the width of the prediction interval; empty where
-        there were too few validation samples to know it.
+        For each target, half the width of the prediction interval where members
+        agree; empty where there were too few validation samples to know it.
+    widening : tuple of float
+        For each target, the fraction of itself by which an interval widens with each
+        unit of disagreement; empty for intervals of one width.
     non_negative : bool
         Whether predictions are 0 or more, so that intervals end there.
     temperature : float
@@ -54,6 +57,7 @@ class Decoder:
     normalize_by: tuple[str, ...] = ()
     quantiles: tuple[float, ...] = ()
     half_widths: tuple[float, ...] = ()
+    widening: tuple[float, ...] = ()
     non_negative: bool = False
     temperature: float = 1.0
 
@@ -85,9 +89,20 @@ class Decoder:
         return pd.DataFrame(values, index=index, columns=list(self.columns))
 
     def details(
-        self, raw: np.ndarray, ids: Sequence[str], groups: Sequence[str] | None
+        self,
+        raw: np.ndarray,
+        ids: Sequence[str],
+        groups: Sequence[str] | None,
+        disagreement: np.ndarray | None = None,
     ) -> pd.DataFrame:
         """All that is known of each prediction, numbers only.
+
+        Parameters
+        ----------
+        raw, ids, groups
+            As for `predictions`.
+        disagreement : numpy.ndarray, optional
+            (n, T) of the members in original units; without, they agree.
 
         Returns
         -------
@@ -101,6 +116,7 @@ class Decoder:
                 self.probabilities(raw), index=index, columns=list(self.classes.labels)
             )
         point = self.point(raw, groups)
+        spread = spread_of(self.widening, disagreement, point)
         table = {}
         for t, name in enumerate(self.columns):
             table[f"{name}_predicted"] = point[:, t]
@@ -108,12 +124,12 @@ class Decoder:
                 values = self._values(raw, groups)[:, t, q]
                 table[f"{name}_quantile_{level:g}"] = values
             if self.half_widths:
-                percent = f"{100 * COVERAGE:.0f}"
-                lower = point[:, t] - self.half_widths[t]
+                percent, width = f"{100 * COVERAGE:.0f}", self.half_widths[t]
+                lower = point[:, t] - width * spread[:, t]
                 if self.non_negative:
                     lower = np.maximum(lower, 0.0)
                 table[f"{name}_lower_{percent}"] = lower
-                table[f"{name}_upper_{percent}"] = point[:, t] + self.half_widths[t]
+                table[f"{name}_upper_{percent}"] = point[:, t] + width * spread[:, t]
         return pd.DataFrame(table, index=index)
 
     def spread(
@@ -153,6 +169,7 @@ class Decoder:
             "normalize_by": list(self.normalize_by),
             "quantiles": list(self.quantiles),
             "half_widths": list(self.half_widths),
+            "widening": list(self.widening),
             "non_negative": self.non_negative,
             "temperature": self.temperature,
         }
@@ -169,6 +186,7 @@ class Decoder:
             normalize_by=tuple(saved["normalize_by"]),
             quantiles=tuple(saved["quantiles"]),
             half_widths=tuple(saved["half_widths"]),
+            widening=tuple(saved.get("widening", ())),
             non_negative=saved.get("non_negative", False),
             temperature=saved.get("temperature", 1.0),
         )
@@ -183,54 +201,6 @@ class Predictions:
     #: of new samples: how many reads were read, whether these are fewer than in
     #: training, and the fraction of them in ASVs that are far from all of training
     reliability: pd.DataFrame | None = None
-
-
-def interval_half_widths(
-    true: np.ndarray, predicted: np.ndarray, groups: Sequence[str] | None = None
-) -> tuple[float, ...]:
-    """Half widths of conformal prediction intervals.
-
-    Parameters
-    ----------
-    true, predicted : numpy.ndarray
-        (n, T) of samples that the prediction was not fitted to.
-    groups : sequence of str, optional
-        Of the samples. Each group weighs the same, since a new sample is one of a new
-        group; without, each sample is a group.
-
-    Returns
-    -------
-    tuple of float
-        For each target the smallest half width that holds a sample of a new,
-        exchangeable group with probability `COVERAGE`; empty where there are too few
-        groups for one.
-
-    Notes
-    -----
-    Without groups the ceil((n + 1) · coverage)-th smallest absolute residual (Lei et
-    al. 2018, doi:10.1080/01621459.2017.1307116). With G groups the smallest width that
-    holds, on average over groups, a fraction coverage · (1 + 1 / G) of a group's
-    samples (pooled distribution functions, Dunn et al. 2022,
-    doi:10.1080/01621459.2022.2060112).
-    """
-    number = len(true)
-    if not number:
-        return ()
-    unit = np.arange(number)
-    if groups is not None:
-        unit = np.unique(np.array(groups, dtype=str), return_inverse=True)[1]
-    sizes = np.bincount(unit)
-    needed = COVERAGE * (1 + 1 / len(sizes))
-    if needed > 1:
-        return ()
-    weights = 1 / sizes[unit] / len(sizes)
-    widths = []
-    for residuals in np.abs(true - predicted).T:
-        order = np.argsort(residuals)
-        reached = weights[order].cumsum()
-        place = np.searchsorted(reached, needed - 1e-9)
-        widths.append(float(residuals[order][min(place, number - 1)]))
-    return tuple(widths)
 
 
 def calibrating_temperature(logits: np.ndarray, codes: np.ndarray) -> float:

@@ -99,6 +99,31 @@ class Space:
             mix = network + (mix - self.points(network))[..., None]
         return self._within(mix)
 
+    def disagreement(
+        self,
+        found: Mapping[str, np.ndarray],
+        weights: Mapping[str, float],
+        groups: Sequence[str] | None = None,
+    ) -> np.ndarray:
+        """(N, T) weighted standard deviation of the members' points, in original units.
+
+        Parameters
+        ----------
+        found : mapping
+            By member, what `taken` returned; of a regression.
+        weights : mapping
+            Of the members, which sum to 1.
+        groups : sequence of str, optional
+            Categories of the samples, where the scale depends on them.
+        """
+        points = {
+            name: self.decoder.scaler.inverse(self._within(self.points(value)), groups)
+            for name, value in found.items()
+        }
+        mean = mixed(points, weights)
+        squares = {name: (value - mean) ** 2 for name, value in points.items()}
+        return np.sqrt(mixed(squares, weights))
+
     def _within(self, scaled: np.ndarray) -> np.ndarray:
         """Values brought into what the model may predict."""
         if self.bounded:

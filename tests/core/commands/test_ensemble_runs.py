@@ -129,6 +129,50 @@ def test_new_samples_get_the_weighted_mean_of_the_members(made, whole, tmp_path)
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
+def test_intervals_of_new_samples_are_wider_where_members_disagree(
+    made, whole, tmp_path
+):
+    path = shutil.copytree(whole[0], tmp_path / "wide")
+    config = path / model_folder.CONFIG
+    saved = json.loads(config.read_text())
+    saved["target"] |= {"half_widths": [2.0], "widening": [0.75]}
+    config.write_text(json.dumps(saved))
+    weights = saved["ensemble"]["weights"]
+    found = predicted(made, path).details
+    each = {
+        name: predicted(made, alone(path, tmp_path / name, name)).details
+        for name in weights
+    }
+    points = np.stack([frame["value_predicted"] for frame in each.values()])
+    shares = np.array(list(weights.values()))[:, None]
+    mean = (shares * points).sum(axis=0)
+    apart = np.sqrt((shares * (points - mean) ** 2).sum(axis=0))
+    assert apart.max() > 1.2 * apart.min() > 0
+    width = found["value_upper_90"] - found["value_predicted"]
+    np.testing.assert_allclose(width, 2 * (1 + 0.75 * apart), rtol=1e-3)
+    one = each["kernel-abundance"]  # one member agrees with itself
+    width = one["value_upper_90"] - one["value_predicted"]
+    np.testing.assert_allclose(width, 2.0, rtol=1e-6)
+
+
+def test_intervals_of_a_fold_are_found_without_it(made, tmp_path, monkeypatch):
+    seen = []
+
+    def kept(true, *given):
+        seen.append(true[:, 0])
+        return plain(true, *given)
+
+    plain = cross_fit.widening_of
+    monkeypatch.setattr(cross_fit, "widening_of", kept)
+    run(made, tmp_path / "m", ensemble=("kernel", "trees"))
+    folds = model_folder.read_config(tmp_path / "m")["split"]["folds"]
+    values = made.metadata["value"]
+    for fold in folds:
+        others = sorted(values.drop(fold))
+        assert any(sorted(true) == pytest.approx(others) for true in seen)
+    assert len(seen) == 4  # and all samples, for new ones
+
+
 def permuted_within(made, found, held_out):
     """Values of the held-out samples, exchanged where folds stay what they are."""
     values = made.metadata["value"].copy()

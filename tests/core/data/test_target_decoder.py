@@ -8,7 +8,6 @@ from aam_core.data.target_decoder import (
     PRIOR,
     Decoder,
     calibrating_temperature,
-    interval_half_widths,
 )
 from aam_core.data.targets import Classes, TargetScaler
 
@@ -54,50 +53,28 @@ def test_regression_is_in_original_units_with_quantiles_and_intervals():
     }
 
 
-def test_intervals_hold_the_promised_share_of_new_samples():
-    generator = np.random.default_rng(0)
-    held = []
-    for _ in range(400):
-        residuals = generator.normal(size=(31, 1))
-        (width,) = interval_half_widths(residuals[:30], np.zeros((30, 1)))
-        held.append(abs(residuals[30, 0]) <= width)
-    # 28 of 31 exchangeable residuals are within: 0.903 expected
-    assert np.mean(held) == pytest.approx(28 / 31, abs=0.04)
+def test_an_interval_is_wider_where_members_disagree():
+    scaler = TargetScaler.fit(
+        np.array([[10.0, 0.0], [30.0, 1.0]]), ["age", "ph"], "none"
+    )
+    wide = {"half_widths": (3.0, 0.2), "widening": (0.5, 0.0), "non_negative": True}
+    decoder = again(Decoder("regression", ("age", "ph"), scaler=scaler, **wide))
+    raw = scaler.transform(np.array([[20.0, 0.5], [20.0, 0.5], [1.0, 0.5]]))
+    apart = np.array([[0.0, 7.0], [2.0, 7.0], [2.0, 7.0]])
+    found = decoder.details(raw, list("xyz"), None, apart)
+    np.testing.assert_allclose(found["age_upper_90"], [23, 26, 7])
+    np.testing.assert_allclose(found["age_lower_90"], [17, 14, 0])
+    np.testing.assert_allclose(found["ph_upper_90"], 0.7)
 
 
-def test_too_few_samples_give_no_interval():
-    assert interval_half_widths(np.zeros((8, 1)), np.ones((8, 1))) == ()
-    assert interval_half_widths(np.zeros((9, 1)), np.ones((9, 1))) == (1.0,)
-
-
-def test_intervals_hold_samples_of_new_groups():
-    """Residuals are alike within a group; large groups are no more frequent."""
-    rng = np.random.default_rng(0)
-    held, narrow = [], []
-    for _ in range(300):
-        sizes = np.r_[np.full(18, 2), 40, 40]
-        scales = rng.exponential(size=20)
-        groups = np.repeat(np.arange(20), sizes).astype(str)
-        residuals = (scales[np.repeat(np.arange(20), sizes)] * rng.normal(size=116))[
-            :, None
-        ]
-        new = rng.exponential() * rng.normal(size=50)
-        (width,) = interval_half_widths(residuals, np.zeros_like(residuals), groups)
-        (pooled,) = interval_half_widths(residuals, np.zeros_like(residuals))
-        held.append((np.abs(new) <= width).mean())
-        narrow.append((np.abs(new) <= pooled).mean())
-    assert 0.88 < np.mean(held) < 0.97
-    assert np.mean(narrow) < np.mean(held)
-
-
-def test_an_interval_by_groups_by_hand():
-    # ten groups, one of nine samples: 0.9 · 1.1 of a group's weight in all is 0.99
-    true = np.r_[np.arange(1.0, 10), np.arange(10.0, 19)][:, None]
-    groups = [*"abcdefghi", *"jjjjjjjjj"]
-    (width,) = interval_half_widths(true, np.zeros_like(true), groups)
-    # nine groups are below 10; of the tenth 0.9 of its samples, 8.1 of nine
-    assert width == 18.0
-    assert interval_half_widths(true[:9], np.zeros((9, 1)), list("abcdefgha")) == ()
+def test_a_model_without_widening_has_intervals_of_one_width():
+    """Models that were written before say nothing of it."""
+    scaler = TargetScaler.fit(np.array([[10.0], [30.0]]), ["age"], "minmax")
+    saved = Decoder("regression", ("age",), scaler, half_widths=(3.0,)).to_dict()
+    del saved["widening"]
+    decoder = Decoder.from_dict("regression", saved)
+    found = decoder.details(np.array([[0.5]]), ["x"], None, np.array([[9.0]]))
+    assert found.loc["x"].tolist() == [20, 17, 23]
 
 
 def test_temperature_against_a_grid():
