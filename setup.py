@@ -39,6 +39,7 @@ setup(
     ],
     extras_require={
         "tensorboard": ["tensorboard>=2.16"],
+        "figures": ["altair>=5.4", "vl-convert-python>=1.7"],
         "docs": ["furo", "myst-parser", "sphinx"],
         "dev": ["matplotlib>=3.6", "pytest>=8", "ruff==0.17.6", "tensorboard>=2.16"],
     },

@@ -25,7 +25,7 @@ AT_ONCE = 60_000
 #: Free memory with which the reference computes a whole batch, if not asked otherwise.
 WHOLE = 16e9
 #: Measurements that need a real study, and are not part of a run of all.
-OF_STUDIES = ("accuracy", "encoders", "sharing")
+OF_STUDIES = ("accuracy", "across", "curves", "encoders", "sharing", "trust")
 #: Measurements that are for other machines.
 ELSEWHERE = ("device",)
 
@@ -447,6 +447,30 @@ def accuracy(words) -> None:
     from benchmarks.accuracy import command as module
 
     module.main(words, prog_name="python -m benchmarks accuracy")
+
+
+@of_study
+def curves(words) -> None:
+    """Errors with fewer labelled samples; not part of a run of all."""
+    from benchmarks.accuracy import curves as module
+
+    module.main(words, prog_name="python -m benchmarks curves")
+
+
+@of_study
+def across(words) -> None:
+    """Errors at a place or in a study that is left out; not part of a run of all."""
+    from benchmarks.accuracy import across as module
+
+    module.main(words, prog_name="python -m benchmarks across")
+
+
+@of_study
+def trust(words) -> None:
+    """Coverage of intervals and calibration; not part of a run of all."""
+    from benchmarks.accuracy import trust as module
+
+    module.main(words, prog_name="python -m benchmarks trust")
 
 
 @of_study

@@ -43,16 +43,22 @@ class Cell:
     labels: int | None = None  #: training samples, about; None: all
     left_out: tuple[str, str] | None = None  #: column and value, instead of a fold
 
-    def path(self, results: Path) -> Path:
-        """Where it is kept."""
-        words = re.sub(r"[^\w.=-]+", "_", self.contender)
+    @property
+    def name(self) -> str:
+        """Seed, and what is held out; the same for all contenders."""
         name = f"seed-{self.seed}-fold-{self.fold}-of-{self.folds}"
         if self.left_out is not None:
-            value = re.sub(r"[^\w.=-]+", "_", "-".join(self.left_out))
-            name = f"seed-{self.seed}-without-{value}"
-        if self.labels is not None:
-            name += f"-labels-{self.labels}"
-        return results / self.target.name / self.reads / words / f"{name}.json"
+            name = f"seed-{self.seed}-without-{_word('-'.join(self.left_out))}"
+        return name if self.labels is None else f"{name}-labels-{self.labels}"
+
+    def path(self, results: Path) -> Path:
+        """Where it is kept."""
+        folder = results / self.target.name / self.reads / _word(self.contender)
+        return folder / f"{self.name}.json"
+
+
+def _word(text: str) -> str:
+    return re.sub(r"[^\w.=-]+", "_", text)
 
 
 def parts_of(cell: Cell, samples: Samples) -> tuple[Samples, Samples]:
@@ -132,13 +138,14 @@ def predictions(cells: Iterable[Cell], results: Path) -> tuple[pd.DataFrame, dic
         One row a sample; a class that a fold's training samples lack has 0 there, an
         interval that there is not is NaN.
     dict
-        Seconds of all folds, and the peak memory in bytes.
+        Seconds of all folds, the peak memory in bytes, and training samples of a fold.
     """
     found = [json.loads(cell.path(results).read_text()) for cell in cells]
     frames = [pd.DataFrame(f["values"], f["ids"], f["columns"]) for f in found]
     cost = {
         "seconds": sum(f["seconds"] for f in found),
         "memory": max(f["peak_bytes"] for f in found),
+        "training": sum(f["training"] for f in found) / len(found),
     }
     joined = pd.concat(frames)
     return joined if "prediction" in joined else joined.fillna(0.0), cost

@@ -3,11 +3,9 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 
-import biom
 import numpy as np
 import pandas as pd
 import pytest
-from biom.util import biom_open
 from click.testing import CliRunner
 from sklearn import metrics
 from sklearn.linear_model import RidgeCV
@@ -18,47 +16,6 @@ from aam_core.errors import InputError
 from benchmarks.accuracy import cells, command, opponents, ours, scores
 from benchmarks.accuracy.cells import Cell
 from benchmarks.accuracy.targets import Samples, read_samples, read_targets
-from tests import generate
-
-HEADER = "study table sequences tree metadata column task group query depth note"
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A table of targets beside one study, as files."""
-    folder = tmp_path_factory.mktemp("yardstick")
-    made = generate.study(samples=40)
-    (folder / "one").mkdir()
-    table = biom.Table(
-        made.table.counts.T.toarray().astype(float),
-        made.table.feature_ids,
-        made.table.sample_ids,
-    )
-    with biom_open(str(folder / "one" / "table.biom"), "w") as handle:
-        table.to_hdf5(handle, "a test")
-    known = list(made.sequences.items())[:-3]
-    text = "".join(f">{name}\n{sequence}\n" for name, sequence in known)
-    (folder / "one" / "seqs.fasta").write_text(text)
-    metadata = made.metadata.astype(str)
-    metadata.loc["s00", "value"] = "not applicable"
-    metadata.loc["s01", "value"] = "Missing"
-    metadata.loc["s02", "kind"] = "odd"
-    metadata.loc["s03", "subject"] = ""
-    metadata.to_csv(folder / "one" / "metadata.tsv", sep="\t")
-    rows = [
-        "one table.biom seqs.fasta  metadata.tsv value regression subject  200 ",
-        "one table.biom seqs.fasta  metadata.tsv kind classification  site!='x' 200 ",
-    ]
-    lines = [HEADER, *rows]
-    targets = folder / "targets.tsv"
-    targets.write_text("".join(line.replace(" ", "\t") + "\n" for line in lines))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def targets(folder):
-    return read_targets(folder / "targets.tsv")
-
 
 # --- what takes part ---
 
@@ -341,15 +298,8 @@ def test_an_encoder_is_learned_of_the_training_samples_first(targets, monkeypatc
     assert given["encoder"] is not None
 
 
-def test_the_command(folder, tmp_path, monkeypatch):
+def test_the_command(folder, tmp_path, monkeypatch, in_process):
     """All cells, in this process, and the table of what came out."""
-
-    def here(wanted, results, jobs):
-        for cell in wanted:
-            cells.keep(cell, results)
-            yield cell, ""
-
-    monkeypatch.setattr(command, "compute_all", here)
     monkeypatch.setattr(opponents, "TREES", 10)
     words = [folder / "targets.tsv", "--folds", 2, "--seed", 0, "--seed", 1]
     for who in (TINY, "forest", "mean"):
