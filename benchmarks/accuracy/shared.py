@@ -55,7 +55,12 @@ _OPTIONS = (
         "option=value …'.",
     ),
     click.option("--seed", multiple=True, default=(0, 1, 2), show_default=True),
-    click.option("--jobs", default=1, show_default=True, help="Cells at a time."),
+    click.option(
+        "--jobs",
+        default=1,
+        show_default=True,
+        help="Cells at a time; with 0 only what is there is shown.",
+    ),
     click.option(
         "--results",
         type=FOLDER,
@@ -80,7 +85,7 @@ def chosen(path: Path, only: Sequence[str]) -> list[Target]:
 
 def computed(cells: Sequence[Cell], results: Path, jobs: int) -> None:
     """Compute the cells that are not there, and tell each."""
-    for cell, error in compute_all(cells, results, jobs):
+    for cell, error in compute_all(cells, results, jobs) if jobs else ():
         place = f"{cell.target.name} {cell.reads} {cell.name}"
         click.echo(f"{place} {cell.contender} {error}".rstrip())
 
