@@ -234,6 +234,12 @@ def test_trust(words, tmp_path):
     assert (mine["bin"], mine["holds"]) == ("0.8–0.9", "")
 
 
+def test_without_jobs_nothing_is_computed(words, tmp_path):
+    words = [*words, "--only", "one-kind", "--seed", "0", "--folds", "2", "--jobs", "0"]
+    assert invoked(curves, words, tmp_path, "curves")["rows"] == []
+    assert not (tmp_path / "one-kind").exists()
+
+
 def test_curves(words, tmp_path):
     words = [*words, "--seed", "0", "--folds", "2", "--labels", "9", "--labels", "99"]
     found = invoked(curves, words, tmp_path, "curves")
