@@ -34,36 +34,66 @@ def interval_half_widths(
     Returns
     -------
     tuple of float
-        For each target the smallest half width that, times the spread, holds a sample
-        of a new, exchangeable group with probability `COVERAGE`; empty where there are
-        too few groups for one.
+        For each target the half width that, times the spread, holds a sample of a new,
+        exchangeable group with probability `COVERAGE`; empty where there are too few
+        groups for one.
 
     Notes
     -----
     Without groups the ceil((n + 1) · coverage)-th smallest absolute residual (Lei et
-    al. 2018, doi:10.1080/01621459.2017.1307116). With G groups the smallest width that
-    holds, on average over groups, a fraction coverage · (1 + 1 / G) of a group's
+    al. 2018, doi:10.1080/01621459.2017.1307116). With groups the smallest width that
+    holds, on average over groups, a fraction coverage · (1 + 1 / m) of a group's
     samples (pooled distribution functions, Dunn et al. 2022,
-    doi:10.1080/01621459.2022.2060112). Residuals over a spread give locally wider
-    intervals with the same coverage (Lei et al. 2018, section 5.2).
+    doi:10.1080/01621459.2022.2060112). m is the number of independent samples that the
+    G groups are worth (`_worth`). With m = G coverage would be guaranteed, but by more
+    than is asked for: 96 instead of 90 of 100 samples, for 13 groups of 12 that differ
+    little. Residuals over a spread give locally wider intervals with the same coverage
+    (Lei et al. 2018, section 5.2).
     """
     number = len(true)
     if not number:
         return ()
-    weights, units = _weights(number, groups)
-    needed = COVERAGE * (1 + 1 / units)
-    if needed > 1:
+    unit, sizes = _units(number, groups)
+    if COVERAGE * (1 + 1 / len(sizes)) > 1:
         return ()
     scores = np.abs(true - predicted)
     if spread is not None:
         scores = scores / spread
-    widths = []
-    for residuals in scores.T:
-        order = np.argsort(residuals)
-        reached = weights[order].cumsum()
-        place = np.searchsorted(reached, needed - 1e-9)
-        widths.append(float(residuals[order][min(place, number - 1)]))
-    return tuple(widths)
+    return tuple(_width(column, unit, sizes) for column in scores.T)
+
+
+def _width(scores: np.ndarray, unit: np.ndarray, sizes: np.ndarray) -> float:
+    order = np.argsort(scores)
+    reached = (1 / sizes[unit] / len(sizes))[order].cumsum()
+
+    def holding(fraction: float) -> float:
+        place = np.searchsorted(reached, min(fraction, 1) - 1e-9)
+        return float(scores[order][min(place, len(scores) - 1)])
+
+    worth = _worth(scores <= holding(COVERAGE), unit, sizes)
+    return holding(COVERAGE * (1 + 1 / worth))
+
+
+def _worth(inside: np.ndarray, unit: np.ndarray, sizes: np.ndarray) -> float:
+    """How many independent samples would tell coverage as well as these groups do.
+
+    Notes
+    -----
+    G / (r + (1 − r) · mean(1 / size)), with the intraclass correlation r of being
+    inside, by an analysis of variance (Donner 1986, doi:10.2307/1403259): the variance
+    of a mean over groups (Kish 1965). G if samples of a group are all inside or all
+    outside, the number of samples if groups make no difference.
+    """
+    number, groups = len(unit), len(sizes)
+    if number == groups:
+        return float(groups)
+    means = np.bincount(unit, inside) / sizes
+    between = (sizes * (means - inside.mean()) ** 2).sum() / (groups - 1)
+    within = ((inside - means[unit]) ** 2).sum() / (number - groups)
+    size = (number - (sizes**2).sum() / number) / (groups - 1)
+    total = between + (size - 1) * within
+    alike = 0.0 if total <= 0 else max((between - within) / total, 0.0)
+    return groups / (alike + (1 - alike) * (1 / sizes).mean())
 
 
 def widening_of(
@@ -97,7 +127,8 @@ def widening_of(
     """
     if not len(true):
         return ()
-    weights, _ = _weights(len(true), groups)
+    unit, sizes = _units(len(true), groups)
+    weights = 1 / sizes[unit] / len(sizes)
     residuals = np.abs(true - predicted)
     columns = zip(residuals.T, disagreement.T, strict=True)
     return tuple(_widening(r, d, weights) for r, d in columns)
@@ -130,10 +161,9 @@ def spread_of(
     return 1 + np.asarray(widening) * disagreement
 
 
-def _weights(number: int, groups: Sequence[str] | None) -> tuple[np.ndarray, int]:
-    """(n,) weights of samples, the same in all for each group; number of groups."""
+def _units(number: int, groups: Sequence[str] | None) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) group of each sample, by number, and the samples of each group."""
     unit = np.arange(number)
     if groups is not None:
         unit = np.unique(np.array(groups, dtype=str), return_inverse=True)[1]
-    sizes = np.bincount(unit)
-    return 1 / sizes[unit] / len(sizes), len(sizes)
+    return unit, np.bincount(unit)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from aam_core.data import intervals
 from aam_core.data.intervals import (
     PRIOR,
     interval_half_widths,
@@ -55,6 +56,37 @@ def test_an_interval_by_groups_by_hand():
     # nine groups are below 10; of the tenth 0.9 of its samples, 8.1 of nine
     assert width == 18.0
     assert interval_half_widths(true[:9], np.zeros((9, 1)), list("abcdefgha")) == ()
+
+
+@pytest.mark.parametrize("alike", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("number", [12, 30])
+def test_nine_of_ten_however_alike_groups_are(alike, number):
+    """Neither fewer nor many more, whether or not a group has errors of its own."""
+    rng = np.random.default_rng(0)
+    groups, held = np.repeat(np.arange(number), 10).astype(str), []
+    for _ in range(300):
+        of_group = rng.normal(size=(number + 30, 1))
+        errors = np.sqrt(alike) * of_group
+        errors = errors + np.sqrt(1 - alike) * rng.normal(size=(number + 30, 10))
+        known = errors[:number].reshape(-1, 1)
+        (width,) = interval_half_widths(known, np.zeros_like(known), groups)
+        held.append((np.abs(errors[number:]) <= width).mean())
+    assert 0.89 < np.mean(held) < 0.93
+
+
+def test_what_groups_are_worth_by_hand():
+    # two of three groups of two are divided: no more alike than by chance
+    unit, sizes = np.repeat(np.arange(3), 2), np.full(3, 2)
+    inside = np.array([1.0, 0, 0, 1, 1, 1])
+    assert intervals._worth(inside, unit, sizes) == 6
+    assert intervals._worth(np.array([1.0, 1, 0, 0, 1, 1]), unit, sizes) == 3
+    # means 1, 1/2, 1/4 of sizes 2, 2, 4
+    unit, sizes = np.repeat(np.arange(3), [2, 2, 4]), np.array([2, 2, 4])
+    inside = np.array([1.0, 1, 1, 0, 1, 0, 0, 0])
+    between, within, size = 0.375, 0.25, 2.5
+    alike = (between - within) / (between + (size - 1) * within)
+    worth = 3 / (alike + (1 - alike) * (1 / 2 + 1 / 2 + 1 / 4) / 3)
+    assert intervals._worth(inside, unit, sizes) == pytest.approx(worth)
 
 
 def test_a_spread_by_hand():
