@@ -47,6 +47,8 @@ def main(targets, only, contender, by, seed, jobs, results, figures) -> None:
     if figures is not None:
         from benchmarks.accuracy.figures import across, save
 
+        units = {t.name: t.unit for t in chosen(targets, only)}
+        rows = [row | {"unit": units[row["target"]]} for row in rows]
         save(across(rows, by), figures / f"across-{by}.svg")
 
 

@@ -96,7 +96,8 @@ def points_of(
             {
                 "target": target.name,
                 "contender": who,
-                "score": score,
+                "score": f"{score}, {target.unit}".removesuffix(", "),
+                "samples": len(samples.labels),
                 "labels": sum(cost["training"] for _, cost in found) / len(found),
                 "error": errors.mean(),
                 "sd": errors.std(ddof=1) if len(errors) > 1 else 0.0,

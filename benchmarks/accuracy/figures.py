@@ -12,6 +12,7 @@ import altair as alt
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#999999", "#CC79A7", "#E69F00")
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
+KNOWN = ("q2-aam", "forest", "linear", "mean")  #: have a colour of their own each
 GREY = "#666666"
 
 Rows = Sequence[Mapping[str, Any]]
@@ -32,17 +33,14 @@ def data(rows: Rows) -> alt.Data:
 def _who(rows: Rows) -> dict[str, Any]:
     """Colour and shape of each contender, in the order of the rows."""
     names = list(dict.fromkeys(row["contender"].partition(":")[0] for row in rows))
+    known = [*KNOWN, *(name for name in names if name not in KNOWN)]
+    place = [known.index(name) % len(COLOURS) for name in names]
+    colours, shapes = ([of[p] for p in place] for of in (COLOURS, SHAPES))
+    scales = (alt.Scale(domain=names, range=r) for r in (colours, shapes))
+    kinds = {"color": alt.Color, "shape": alt.Shape}
     return {
-        "color": alt.Color(
-            "contender:N",
-            title=None,
-            scale=alt.Scale(domain=names, range=list(COLOURS[: len(names)])),
-        ),
-        "shape": alt.Shape(
-            "contender:N",
-            title=None,
-            scale=alt.Scale(domain=names, range=list(SHAPES[: len(names)])),
-        ),
+        name: kind("contender:N", title=None, scale=scale)
+        for (name, kind), scale in zip(kinds.items(), scales, strict=True)
     }
 
 
@@ -62,7 +60,8 @@ def curves(points: Rows) -> alt.ConcatChart:
             axis=alt.Axis(values=[25, 50, 100, 200, 400, 800], grid=False),
         )
         y = alt.Y("error:Q", title=own[0]["score"], scale=alt.Scale(zero=False))
-        base = alt.Chart(data(own), title=target, width=190, height=150)
+        title = f"{target} ({own[0]['samples']} samples)"
+        base = alt.Chart(data(own), title=title, width=190, height=150)
         colour = who["color"]
         bars = base.mark_rule().encode(x=x, y="low:Q", y2="high:Q", color=colour)
         line = base.mark_line(strokeWidth=1.5).encode(x=x, y=y, color=colour)
@@ -128,9 +127,10 @@ def across(rows: Rows, by: str) -> alt.ConcatChart:
             row["error"], row["sd"] = map(_number, row[score].split(" ± "))
             row["low"], row["high"] = row["error"] - row["sd"], row["error"] + row["sd"]
             row["label"] = f"{row[by]} ({row['samples']})"
+        unit = f", {own[0]['unit']}" if own[0].get("unit") else ""
         base = alt.Chart(data(own), title=target, width=260, height=alt.Step(34))
         y = alt.Y("label:N", title=f"{by} left out (samples)")
-        x = alt.X("error:Q", title=f"{score} ± SD over seeds")
+        x = alt.X("error:Q", title=f"{score}{unit} ± SD over seeds")
         bars = base.mark_rule().encode(y=y, x="low:Q", x2="high:Q", color=who["color"])
         dots = base.mark_point(filled=True, size=70, opacity=0.9)
         panels.append(bars + dots.encode(x=x, y=y, **who))

@@ -50,6 +50,7 @@ class Target:
     group: str | None  #: column whose values are never divided between folds
     query: str | None  #: which samples take part, in the words of pandas
     depth: int  #: fewest reads; with rarefied reads, so many of each sample
+    unit: str = ""  #: of numbers, as figures name it; the table need not have it
 
     @property
     def name(self) -> str:
@@ -104,6 +105,7 @@ def read_targets(path: Path) -> list[Target]:
             group=row["group"] or None,
             query=row["query"] or None,
             depth=int(row["depth"]),
+            unit=row.get("unit", ""),
             **{name: value or None for name, value in files.items()},
         )
         given = (found.table, found.metadata, found.sequences, found.tree)

@@ -252,7 +252,7 @@ def test_curves(words, tmp_path):
         for wanted in (lambda p: p["labels"] == 9, lambda p: p["labels"] > 9)
     )
     assert every["labels"] == pytest.approx(rows[0]["samples"] / 2)
-    assert few["score"] == "log loss"
+    assert (few["score"], few["samples"]) == ("log loss", rows[0]["samples"])
     assert few["error"] == pytest.approx(-np.log(0.8))
 
 
