@@ -65,8 +65,10 @@ def main(targets, only, contender, folds, seed, jobs, results, figures) -> None:
     if figures is not None:
         from benchmarks.accuracy.figures import coverage, reliability, save
 
-        save(coverage(covered), figures / "coverage.svg")
-        save(reliability(bins), figures / "calibration.svg")
+        if covered:
+            save(coverage(covered), figures / "coverage.svg")
+        if bins:
+            save(reliability(bins), figures / "calibration.svg")
 
 
 COVERAGE = (

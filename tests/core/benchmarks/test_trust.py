@@ -281,6 +281,9 @@ def test_figures_say_what_was_measured(words, tmp_path, monkeypatch):
     invoked(curves, [*words, "--labels", "9"], tmp_path, "curves")
     del words[words.index("--folds") : words.index("--folds") + 2]
     invoked(across, [*words, "--by", "kind"], tmp_path, "across-kind")
+    words[words.index("--figures") + 1] = str(tmp_path / "classes")
+    invoked(trust, [*words, "--only", "one-kind"], tmp_path, "coverage")
+    assert [p.name for p in (tmp_path / "classes").iterdir()] == ["calibration.svg"]
     for name, text in (
         ("coverage", "one-value ("),
         ("calibration", "known ("),
