@@ -10,6 +10,7 @@ import torch
 from aam_core.config import PredictConfig
 from aam_core.data.batches import Batch, BatchMaker
 from aam_core.data.categories import CategoricalEncoder, category_labels
+from aam_core.data.sample_features import sample_features
 from aam_core.data.study import Study
 from aam_core.data.table import FeatureTable
 from aam_core.data.target_decoder import Predictions
@@ -177,7 +178,7 @@ def _network_passes(
             f"{options['token_limit']:,} ASVs: their predictions are means over "
             f"{number:,} random draws."
         )
-    base = asvs = None
+    base = asvs = features_NV = None
     found = []
     for network in ensemble.networks:
         model = made_ready(network.model, config, device, silent if found else report)
@@ -185,8 +186,11 @@ def _network_passes(
             buffer = SpillBuffer.of(config, device, report)
             base = model.base
             asvs = encode_table(base, study, every, config, device, buffer=buffer)
+        wide = model.shape.pooled_features
+        if wide and features_NV is None:
+            features_NV = sample_features(study, wide)
         categories_NK = _indices(network.categories, metadata, ids)
-        maker = batches_as_trained(ensemble.saved, study, categories_NK)
+        maker = batches_as_trained(ensemble.saved, study, categories_NK, features_NV)
         passes = _passes(model, asvs, maker, above, config, device, number)
         passes = passes.float().cpu().numpy()
         found.append(

@@ -250,6 +250,24 @@ class OutputOptions(TargetOptions):
         "normalisation removes, should bear on the prediction; rarely "
         "needed.",
     )
+    pooled_features: int = option(
+        256,
+        "Random features of the sequences at each of three bandwidths, summed over all "
+        "ASVs of a sample, that the head reads beside the transformers' embedding; 0 "
+        "for none. ASVs beyond token_limit are among them.",
+        low=0,
+        high=4096,
+        when="Raise it where samples are many and close relatives act differently; "
+        "set 0 to see what the transformers learn alone.",
+    )
+    pooled_dropout: float = option(
+        0.3,
+        "Dropout of what is learned of these features.",
+        low=0,
+        high=1,
+        open_high=True,
+        when="Raise it where the validation loss rises after few epochs.",
+    )
     regressor_hidden_dims: tuple[int, ...] = option(
         (),
         "Widths of hidden layers between the sample embedding and the prediction "

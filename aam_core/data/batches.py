@@ -1,7 +1,8 @@
 """Batches of samples in which each distinct ASV appears once.
 
 Shapes: S samples, A ASVs of the largest sample, U distinct ASVs of the batch,
-L nucleotides, M masked nucleotides, K categorical columns, T target columns.
+L nucleotides, M masked nucleotides, K categorical columns, V features of a sample,
+T target columns.
 """
 
 import os
@@ -54,6 +55,7 @@ class Batch:
     masked_SA: torch.Tensor | None = None  #: bool, ASVs whose abundance is masked
     distances: torch.Tensor | None = None  #: (S, S), or (S,) for Faith's PD
     categories_SK: torch.Tensor | None = None
+    features_SV: torch.Tensor | None = None  #: see `sample_features`
     targets_ST: torch.Tensor | None = None  #: scaled targets, or (S,) classes
 
     @property
@@ -125,8 +127,8 @@ class BatchMaker(Dataset):
         What distances are divided by.
     masking : Masking
         What is masked.
-    categories_NK, targets_NT : numpy.ndarray, optional
-        Covariates and targets of all rows of the study.
+    categories_NK, features_NV, targets_NT : numpy.ndarray, optional
+        Covariates, features and targets of all rows of the study.
     tokens : bool
         Whether the model reads nucleotides: then the features of a batch are distinct
         and sorted by the length of their sequences. False where their embeddings are
@@ -146,6 +148,7 @@ class BatchMaker(Dataset):
         scale: float = 1.0,
         masking: Masking | None = None,
         categories_NK: np.ndarray | None = None,
+        features_NV: np.ndarray | None = None,
         targets_NT: np.ndarray | None = None,
         tokens: bool = True,
         seed: int = 0,
@@ -158,6 +161,7 @@ class BatchMaker(Dataset):
         self.scale = scale
         self.masking = masking or Masking()
         self.categories_NK = categories_NK
+        self.features_NV = features_NV
         self.targets_NT = targets_NT
         self.tokens = tokens
         self.seed = seed
@@ -249,6 +253,8 @@ class BatchMaker(Dataset):
             labels["distances"] = values / np.float32(self.scale)
         if self.categories_NK is not None:
             labels["categories_SK"] = self.categories_NK[rows]
+        if self.features_NV is not None:
+            labels["features_SV"] = self.features_NV[rows]
         if self.targets_NT is not None:
             labels["targets_ST"] = self.targets_NT[rows]
         return {name: torch.as_tensor(value) for name, value in labels.items()}

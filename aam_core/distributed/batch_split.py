@@ -96,7 +96,7 @@ def sample_shard(batch: Batch, part: int, parts: int) -> Batch:
     by_sample = ("index_SA", "abundance_SA", "present_SA", "masked_SA")
     tensors = {
         name: getattr(batch, name)[place]
-        for name in (*by_sample, "categories_SK", "targets_ST")
+        for name in (*by_sample, "categories_SK", "features_SV", "targets_ST")
         if getattr(batch, name) is not None
     }
     nothing = dict.fromkeys(("masked_row_M", "masked_column_M", "masked_truth_M"))

@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import sparse
 
+from aam_core.data.profiles import PROFILE
+from aam_core.data.sample_features import levels
 from aam_core.ensemble.community import (
-    PROFILE,
     Community,
     as_array,
     indicators,
@@ -30,8 +31,6 @@ from aam_core.ensemble.regression import Target, fit_dual
 VIEWS = ("abundance", "presence", "log_ratio")
 #: Squared distances are divided by the median of them, and multiplied by these.
 BANDWIDTHS, FEATURES = (1.0, 10.0, 60.0), 1024
-#: Abundances are counted as if of so many reads: log10(1 + READS · abundance).
-READS = 10_000
 #: ASVs in fewer of the fitted samples are known by their like only.
 FEWEST = 2
 #: Log-ratios are those of the ASVs in this fraction of the samples and more.
@@ -84,7 +83,7 @@ class Kernel:
             if name == "log_ratio":
                 outputs = self._of_log_ratios(samples, view)
             else:
-                outputs = levels(samples, name) @ self._added(samples, view)
+                outputs = levels(samples.counts, name) @ self._added(samples, view)
             if self.cardinalities:
                 shown = indicators(samples.categories_NK, self.cardinalities)
                 outputs = outputs + shown @ view.category_CO
@@ -230,7 +229,7 @@ def fit_kernel(
             features = kernel.features(samples, columns)
             of_asvs = [inputs, inputs @ features]
         else:
-            inputs = levels(samples, name)
+            inputs = levels(samples.counts, name)
             of_asvs = [inputs[:, columns], kernel.summed(samples, inputs)]
         view, strengths[name] = _fit_view(of_asvs, shown, cardinalities, target, folds)
         if name == "log_ratio":
@@ -323,25 +322,6 @@ def draw_features(profiles_FD: np.ndarray, seed: int) -> tuple[np.ndarray, np.nd
     scale = np.sqrt(2 * np.repeat(BANDWIDTHS, FEATURES) / max(median, 1e-6))
     phases_K = generator.uniform(0, 2 * np.pi, drawn.shape[1])
     return (drawn * scale).astype(np.float32), phases_K.astype(np.float32)
-
-
-def levels(samples: Community, view: str) -> sparse.csr_matrix:
-    """(N, F) by how much each ASV counts; 0 where it is not.
-
-    Parameters
-    ----------
-    samples : Community
-        N samples.
-    view : {'abundance', 'presence'}
-        log10(1 + `READS` · relative abundance), or 1.
-    """
-    counts = samples.counts.astype(np.float64)
-    if view == "presence":
-        counts.data[:] = 1.0
-        return counts
-    depth = np.repeat(samples.depths, np.diff(counts.indptr))
-    counts.data = np.log10(1 + READS * counts.data / depth)
-    return counts
 
 
 def log_ratios(reads_NV: sparse.csr_matrix) -> np.ndarray:

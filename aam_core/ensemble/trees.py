@@ -18,8 +18,8 @@ from sklearn.cluster import MiniBatchKMeans
 from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 from sklearn.preprocessing import normalize
 
+from aam_core.data.profiles import PROFILE
 from aam_core.ensemble.community import (
-    PROFILE,
     Community,
     as_array,
     indicators,

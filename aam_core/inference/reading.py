@@ -78,7 +78,10 @@ def read_as_trained(
 
 
 def batches_as_trained(
-    saved: Mapping[str, Any], study: Study, categories_NK: np.ndarray | None = None
+    saved: Mapping[str, Any],
+    study: Study,
+    categories_NK: np.ndarray | None = None,
+    features_NV: np.ndarray | None = None,
 ) -> BatchMaker:
     """Batches of a study whose ASVs are encoded already; see `encode_table`."""
     trained = saved["options"]
@@ -87,6 +90,7 @@ def batches_as_trained(
         token_limit=trained["token_limit"],
         asv_sampling=trained["asv_sampling"],
         categories_NK=categories_NK,
+        features_NV=features_NV,
         tokens=False,
         seed=trained["seed"],
     )

@@ -30,8 +30,6 @@ READ = (1, 2)
 CONFIG, WEIGHTS, HISTORY = "config.json", "model.safetensors", "history.tsv"
 STATE = "state.pt"  #: of an unfinished run, in a folder of its own or the model's
 STATE_SCHEMA = 1
-#: Schemas that are read: 1 had one network, with a linear model of the community in it.
-READ = (1, 2)
 SHARDS = "shards-"  #: and the epoch: a folder with the tensors of all processes
 #: What the folder of an artifact may hold.
 ENTRIES = (CONFIG, WEIGHTS, HISTORY, STATE)

@@ -39,6 +39,8 @@ class HeadShape(FusionShape):
     output_scale: bool = False  #: one learned factor per target
     classes: bool = False  #: whether outputs are classes
     median: int = 0  #: which of the quantiles is the median
+    pooled_features: int = 0  #: numbers of each block of a sample's features
+    pooled_dropout: float = 0.0
     linear: int = 0  #: features of the linear model that is mixed in; 0 for none
 
 

@@ -18,6 +18,7 @@ from aam_core.nn.fusion import OutputScaling, make_fusion, sometimes_unknown
 from aam_core.nn.head import HeadShape, TargetHead
 from aam_core.nn.linear_part import LinearPart
 from aam_core.nn.transformer import AttentionPooling, Transformer
+from aam_core.nn.wide_pooling import WidePooling
 
 
 class SequencePredictor(nn.Module):
@@ -48,6 +49,9 @@ class SequencePredictor(nn.Module):
         latents = self.fusion is not None and shape.categorical_fusion == "perceiver"
         weighted = arch.count_embedding and not latents  # latents have no abundance
         self.pool = AttentionPooling(width, heads, weighted=weighted)
+        self.wide = None
+        if shape.pooled_features:
+            self.wide = WidePooling(shape.pooled_features, width, shape.pooled_dropout)
         self.scaling = OutputScaling(shape.outputs, shape) if shape.scaled_by else None
         self.norm = nn.LayerNorm(width) if shape.layer_norm else nn.Identity()
         self.head = TargetHead(width, shape)
@@ -100,6 +104,8 @@ class SequencePredictor(nn.Module):
             seen = sometimes_unknown(batch.categories_SK)
             batch = replace(batch, categories_SK=seen)
         sample_SD = self.pooled(out, batch)
+        if self.wide is not None:
+            sample_SD = sample_SD + self.wide(batch.features_SV)
         if self.fusion is not None:
             sample_SD = self.fusion.after(sample_SD, batch.categories_SK, out)
         adjust = None

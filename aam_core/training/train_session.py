@@ -12,6 +12,7 @@ from aam_core.config import TrainConfig
 from aam_core.data.batches import Batch, BatchMaker, RowBatches, loader
 from aam_core.data.inputs import Inputs
 from aam_core.data.labels import Labels
+from aam_core.data.sample_features import sample_features
 from aam_core.inference.encode import (
     AsvTable,
     chunk_size,
@@ -68,6 +69,8 @@ def head_shape(config: TrainConfig, labels: Labels) -> HeadShape:
         bounded=config.bounded_targets,
         activation=config.output_activation,
         output_scale=config.learnable_output_scale,
+        pooled_features=config.pooled_features,
+        pooled_dropout=config.pooled_dropout,
         **covariates,
     )
 
@@ -120,6 +123,15 @@ class TrainSession(Session):
         self.target_loss = target_loss(config, weights)
         self.report = report
         self._frozen: FrozenBase | None = None
+        self._features_NV: np.ndarray | None = None
+
+    @property
+    def features_NV(self) -> np.ndarray | None:
+        """Features of all samples, computed when asked first; None without any."""
+        number = self.model.shape.pooled_features
+        if number and self._features_NV is None:
+            self._features_NV = sample_features(self.inputs.study, number)
+        return self._features_NV
 
     @property
     def frozen(self) -> FrozenBase | None:
@@ -129,8 +141,12 @@ class TrainSession(Session):
         return self._frozen
 
     def share(self, earlier: "TrainSession") -> None:
-        """Take over what the same frozen encoder makes of the same samples."""
+        """Take over what does not differ between parts of a run.
+
+        These are features of samples, and what a frozen encoder makes of them.
+        """
         self._frozen = earlier._frozen
+        self._features_NV = earlier._features_NV
 
     def _encode_once(self, report: Report) -> FrozenBase:
         """What a frozen encoder makes of all samples, for the whole run."""
@@ -176,6 +192,9 @@ class TrainSession(Session):
             table = standardise_asvs(model.base, table)
             standardise_samples(model.base, table, batches)
         standardise_pooled(model, self.encode_with(self.table_of(rows)), batches)
+        if self.features_NV is not None:
+            known = torch.from_numpy(self.features_NV[self.training])
+            model.wide.standardise(known.to(self.device))
 
     def maker(self, *, training: bool, distances: bool = False) -> BatchMaker:
         """Makes the batches of training or, with known embeddings, of validation.
@@ -194,6 +213,7 @@ class TrainSession(Session):
             scale=self.scale,
             masking=masking_of(config, encoder) if learn else None,
             categories_NK=self.labels.categories_NK,
+            features_NV=self.features_NV,
             targets_NT=self.labels.values,
             tokens=learn,
             seed=config.seed,

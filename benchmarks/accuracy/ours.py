@@ -27,7 +27,8 @@ def q2_aam(
 
     Options whose names start with `pretrain_` are those of an encoder that is learned
     first, of the training samples: of their UniFrac, or of their Jaccard distances
-    where the study has no tree. It stays frozen unless `freeze_base` says otherwise.
+    where the study has no tree. `encoder` is the folder of one that there is already.
+    Either stays frozen unless `freeze_base` says otherwise.
 
     Returns
     -------
@@ -46,7 +47,8 @@ def q2_aam(
         if name.startswith(PRETRAIN)
     }
     options = {n: v for n, v in options.items() if not n.startswith(PRETRAIN)}
-    if first:
+    encoder = options.pop("encoder", None)
+    if first or encoder:
         options = {"freeze_base": True} | options
     config = TrainConfig(
         metadata_column=("label",),
@@ -61,7 +63,6 @@ def q2_aam(
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "model"
         reads = {"sequences": training.sequences, "report": said.append}
-        encoder = None
         if first:
             encoder = Path(folder) / "encoder"
             learned = PretrainConfig(seed=seed, missing_features="drop", **first)
@@ -72,7 +73,7 @@ def q2_aam(
             model,
             table=training.table,
             metadata=metadata,
-            encoder=encoder,
+            encoder=encoder and Path(encoder),
             **reads,
         )
         device = PredictConfig(device=config.device)

@@ -299,16 +299,25 @@ def dropped(monkeypatch):
 @pytest.mark.behaviour("dropout")
 @trained
 def test_share_that_dropout_takes(start, dropped, command):
-    start(command, name="off", dropout=0)
+    plain = {"pooled_features": 0} if command == "train" else {}
+    start(command, name="off", dropout=0, **plain)
     assert set(dropped) == {0.0}
     dropped.clear()
-    start(command, dropout=0.4)
+    start(command, dropout=0.4, **plain)
     assert np.mean(dropped) == pytest.approx(0.4, abs=0.03)
 
 
-@pytest.mark.behaviour("regressor_dropout")
-def test_share_that_dropout_of_the_head_takes(start, dropped):
-    start("train", dropout=0, regressor_hidden_dims=(64,), regressor_dropout=0.3)
+@pytest.mark.behaviour("regressor_dropout", "pooled_dropout")
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"regressor_hidden_dims": (64,), "regressor_dropout": 0.3}
+        | {"pooled_features": 0},
+        {"pooled_dropout": 0.3},
+    ],
+)
+def test_share_that_dropout_of_the_head_takes(start, dropped, options):
+    start("train", dropout=0, **options)
     of_head = [share for share in dropped if share]
     assert len(of_head) == 3  # batches
     assert np.mean(of_head) == pytest.approx(0.3, abs=0.06)

@@ -53,6 +53,7 @@ def config_of(task, strategy="none", **more):
         metadata_column=("value",),
         categorical_columns=("site",),
         categorical_fusion="gmu",
+        pooled_dropout=0.0,
         **options,
     )
 

@@ -384,6 +384,7 @@ def test_training_launches_its_processes(tmp_path, monkeypatch):
                 metadata_column=("value",),
                 epochs=1,
                 cross_fit=2,
+                pooled_dropout=0.0,
                 **small,
                 **more,
             ),

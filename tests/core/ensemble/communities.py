@@ -1,6 +1,7 @@
 """Small communities for tests of members."""
 
 import numpy as np
+from scipy import sparse
 
 from aam_core.config import InputOptions
 from aam_core.data.study import prepare_study
@@ -11,20 +12,28 @@ from aam_core.reporting import silent
 ALL_READS = InputOptions(rarefy_depth=0)
 
 
-def community(table, sequences):
+def study(table, sequences):
     """All reads of a table."""
     options = {"max_bp": 100, "seed": 0, "report": silent}
-    return read_community(prepare_study(table, sequences, ALL_READS, **options))
+    return prepare_study(table, sequences, ALL_READS, **options)
+
+
+def community(table, sequences):
+    """The same as members beside the network read it."""
+    return read_community(study(table, sequences))
+
+
+def table_of(counts, sequences):
+    """Samples s0, s1, … of these (N, F) counts, and the sequences by id."""
+    samples = np.array([f"s{i}" for i in range(len(counts))], dtype=object)
+    features = np.array([f"f{i}" for i in range(len(sequences))], dtype=object)
+    table = FeatureTable(sparse.csr_matrix(np.asarray(counts)), samples, features)
+    return table, dict(zip(features, sequences, strict=True))
 
 
 def of_counts(counts, sequences):
-    """Samples s0, s1, … of these (N, F) counts."""
-    samples = np.array([f"s{i}" for i in range(len(counts))], dtype=object)
-    features = np.array([f"f{i}" for i in range(len(sequences))], dtype=object)
-    from scipy import sparse
-
-    table = FeatureTable(sparse.csr_matrix(np.asarray(counts)), samples, features)
-    return community(table, dict(zip(features, sequences, strict=True)))
+    """The community of these (N, F) counts."""
+    return community(*table_of(counts, sequences))
 
 
 def mutated(sequence, number, drawn):

@@ -7,6 +7,7 @@ import pytest
 from aam_core.commands.predict import predict
 from aam_core.commands.train import train
 from aam_core.config import PredictConfig, TrainConfig
+from aam_core.data.profiles import PROFILE
 from aam_core.data.table import FeatureTable
 from aam_core.ensemble import community
 from aam_core.ensemble.community import far_fraction, reference
@@ -20,7 +21,7 @@ SEQUENCES = ["".join(DRAWN.choice(list("ACGT"), 90)) for _ in range(12)]
 
 def test_reads_in_far_asvs_by_hand():
     known = reference(of_counts([[1] * 6], SEQUENCES[:6]))
-    assert known.shape == (6, community.PROFILE)
+    assert known.shape == (6, PROFILE)
     near = mutated(SEQUENCES[0], 1, DRAWN)
     counts = [[5, 3, 2], [0, 1, 0], [1, 0, 3]]
     samples = of_counts(counts, [SEQUENCES[1], near, SEQUENCES[9]])

@@ -338,7 +338,7 @@ def test_untrained_classifier_predicts_the_shares_of_the_classes():
 
 
 def test_models_of_earlier_versions_load(made, tmp_path):
-    config = config_of()
+    config = config_of(pooled_features=0)
     train(config, tmp_path / "m", **shared(made), metadata=made.metadata, **QUIET)
     before = predict(PredictConfig(), tmp_path / "m", **shared(made), **QUIET)
     path = tmp_path / "m" / model_folder.CONFIG
