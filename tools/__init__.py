@@ -1,0 +1,1 @@
+"""Programs that make encoders of public references; nothing imports them."""
