@@ -20,7 +20,10 @@ setup(
     author="The q2-aam development team",
     license="BSD-3-Clause",
     packages=find_packages(include=["aam_core*", "q2_aam*"]),
-    package_data={"q2_aam": ["citations.bib"]},
+    package_data={
+        "aam_core": ["io/general_encoder/*", "io/general_encoder.LICENSE.md"],
+        "q2_aam": ["citations.bib"],
+    },
     python_requires=">=3.11",
     # QIIME 2 itself comes with conda or apt: there is no complete one for pip. h5py
     # comes with biom-format.

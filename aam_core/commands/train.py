@@ -9,6 +9,11 @@ import pandas as pd
 import torch
 
 from aam_core.commands.cross_fit import CrossFit
+from aam_core.commands.general_encoder import (
+    GENERAL,
+    tell_of,
+    with_general_encoder,
+)
 from aam_core.config import TrainConfig
 from aam_core.config.effort import members_of
 from aam_core.data.confounding import choose_depth, tell_batches
@@ -98,6 +103,7 @@ def train(
         If the input or an option is wrong; before training starts.
     """
     sources = Sources(table, sequences, phylogeny, distances)
+    config, encoder = with_general_encoder(config, encoder, sources)
     files = RunFiles(output, encoder, tensorboard, state, resume_from)
     return run_training(Training(config, sources, metadata), files, report)
 
@@ -141,6 +147,8 @@ class Training:
                 "A pre-trained encoder has no effect where ensemble has no network: "
                 "leave it out, or add network to ensemble."
             )
+        if encoder == GENERAL:
+            tell_of(config, report)
         config = with_preset(config, encoder, device)
         arch = resolve_from(config, encoder, self.sources)
         check_heads(config, arch.embedding_dim)

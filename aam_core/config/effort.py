@@ -4,6 +4,7 @@ It follows from counts, not from a clock: a run on the same data gives the same 
 """
 
 import dataclasses
+import math
 from typing import TypeVar
 
 from aam_core.config.ensemble import MEMBERS
@@ -17,6 +18,8 @@ T = TypeVar("T", bound=OptimiserOptions)
 BUDGET = {"quick": 250_000, "standard": 1_000_000, "thorough": 10_000_000}
 GPU = 20  #: what a GPU reads in the same time
 FROZEN = 10  #: what is read in the same time where the encoder is frozen
+#: Steps of a network whose encoder is frozen: most of them find the best epoch earlier.
+STEPS = {"quick": 200, "standard": 400, "thorough": 1_600}
 FEWEST, MOST = 5, 100  #: epochs
 #: Width of a model, and the learning rate up to it.
 RATES = ((64, 1e-3), (128, 5e-4), (384, 2e-4))
@@ -36,7 +39,14 @@ def members_of(effort: str, frozen: bool) -> tuple[str, ...]:
 
 
 def with_effort(
-    config: T, *, device: str, width: int, asvs: int, models: int, frozen: bool
+    config: T,
+    *,
+    device: str,
+    width: int,
+    asvs: int,
+    batches: int,
+    models: int,
+    frozen: bool,
 ) -> T:
     """The options, with what was left open chosen by effort.
 
@@ -50,6 +60,8 @@ def with_effort(
         Of the embeddings.
     asvs : int
         ASVs that an epoch reads, summed over its training samples.
+    batches : int
+        Batches of an epoch.
     models : int
         Models that are trained one after the other.
     frozen : bool
@@ -66,7 +78,10 @@ def with_effort(
     budget /= max(width / tiny, 1)
     epochs = config.epochs
     if epochs is None:
-        epochs = int(min(max(budget / max(asvs * models, 1), FEWEST), MOST))
+        wanted = budget / max(asvs * models, 1)
+        if frozen:
+            wanted = min(wanted, math.ceil(STEPS[config.effort] / batches))
+        epochs = int(min(max(wanted, FEWEST), MOST))
     lr = config.lr
     if lr is None:
         rates = [rate for most, rate in RATES if width <= most]

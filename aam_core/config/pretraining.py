@@ -103,6 +103,17 @@ class BaseOptions(Options):
         when="Turn it on for small studies and first trials with a pre-trained "
         "encoder: epochs are fast and fewer weights can overfit.",
     )
+    general_encoder: bool | None = option(
+        None,
+        "Whether a run starts from the general encoder of the package: as freeze_base "
+        "says where this is true; frozen where it is left open.",
+        shown=lambda: (
+            "true, unless there is an encoder, a phylogeny or distances, sequences "
+            "are longer than it reads, or options of the model are given"
+        ),
+        when="Turn it off to train all of the network on the study's own samples, "
+        "which takes far longer; it knows 16S only.",
+    )
     target_layers: int = option(
         1,
         "Transformer layers between the encoder and the prediction.",

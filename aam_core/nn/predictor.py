@@ -105,7 +105,7 @@ class SequencePredictor(nn.Module):
             batch = replace(batch, categories_SK=seen)
         sample_SD = self.pooled(out, batch)
         if self.wide is not None:
-            sample_SD = sample_SD + self.wide(batch.features_SV)
+            sample_SD = self.wide(sample_SD, batch.features_SV)
         if self.fusion is not None:
             sample_SD = self.fusion.after(sample_SD, batch.categories_SK, out)
         adjust = None

@@ -1,6 +1,7 @@
 """One program for every run that trains a model: prepare, build, train, finish."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -195,6 +196,7 @@ def with_effort_of(
         device=device.type,
         width=arch.embedding_dim,
         asvs=int(richness[parts[0].training].sum()),
+        batches=math.ceil(len(parts[0].training) / config.batch_size),
         models=len(parts),
         frozen=getattr(config, "freeze_base", False),
     )

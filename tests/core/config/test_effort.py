@@ -12,7 +12,7 @@ from aam_core.config.effort import (
     with_effort,
 )
 
-SAME = {"device": "cpu", "width": 64, "models": 5, "frozen": False}
+SAME = {"device": "cpu", "width": 64, "models": 5, "batches": 1, "frozen": False}
 
 
 def epochs(asvs, effort="standard", **changes):
@@ -27,8 +27,18 @@ def test_epochs_fill_the_budget():
     assert epochs(60_000, "thorough") == 33
     assert epochs(80_000, width=128, device="cuda") == 25  # 20 / 2 as much
     assert epochs(200_000, frozen=True) == 10
+    assert epochs(200_000, frozen=True, batches=100) == FEWEST  # of the budget of 10
     assert epochs(10**9) == FEWEST
     assert epochs(1) == epochs(0) == MOST
+
+
+def test_a_frozen_encoder_needs_few_steps():
+    """400, 200 or 1,600, whatever the number of samples."""
+    assert epochs(100, frozen=True, batches=15) == 27
+    assert epochs(100, "quick", frozen=True, batches=15) == 14
+    assert epochs(100, "thorough", frozen=True, batches=40) == 40
+    assert epochs(100, frozen=True, batches=2) == MOST
+    assert epochs(100, batches=15) == MOST
 
 
 def test_rate_and_patience():

@@ -9,7 +9,7 @@ from aam_core.data.sample_features import blocks, sample_features
 from aam_core.inference.reading import read_as_trained
 from aam_core.io import model_folder
 from aam_core.io.load import load_networks
-from aam_core.nn.wide_pooling import SPREAD, WidePooling
+from aam_core.nn.wide_pooling import SPREAD, TRANSFORMERS, WidePooling
 from aam_core.reporting import silent
 from tests import generate
 from tests.runs import go, shapes, shared
@@ -29,7 +29,10 @@ def test_blocks_start_with_the_same_spread():
     expected = torch.full((6,), SPREAD)
     expected[4] = 0
     torch.testing.assert_close(spread, expected, rtol=1e-3, atol=1e-3)
-    assert wide.eval()(features).shape == (500, 8)
+    sample = torch.randn(500, 8)
+    expected = wide.eval().layers((features - wide.mean_V) * wide.scale_V)
+    joined = wide(sample, features)
+    torch.testing.assert_close(joined - expected, TRANSFORMERS * sample)
 
 
 def test_centre_is_that_of_training_samples_and_is_kept(tmp_path):
