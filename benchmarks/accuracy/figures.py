@@ -128,12 +128,15 @@ def across(rows: Rows, by: str) -> alt.ConcatChart:
             row["low"], row["high"] = row["error"] - row["sd"], row["error"] + row["sd"]
             row["label"] = f"{row[by]} ({row['samples']})"
         unit = f", {own[0]['unit']}" if own[0].get("unit") else ""
-        base = alt.Chart(data(own), title=target, width=260, height=alt.Step(34))
+        base = alt.Chart(data(own), title=target, width=260, height=alt.Step(11))
         y = alt.Y("label:N", title=f"{by} left out (samples)")
+        side = alt.YOffset("contender:N", sort=who["color"]["scale"]["domain"])
         x = alt.X("error:Q", title=f"{score}{unit} ± SD over seeds")
-        bars = base.mark_rule().encode(y=y, x="low:Q", x2="high:Q", color=who["color"])
-        dots = base.mark_point(filled=True, size=70, opacity=0.9)
-        panels.append(bars + dots.encode(x=x, y=y, **who))
+        bars = base.mark_rule().encode(
+            y=y, yOffset=side, x="low:Q", x2="high:Q", color=who["color"]
+        )
+        dots = base.mark_point(filled=True, size=60, opacity=1)
+        panels.append(bars + dots.encode(x=x, y=y, yOffset=side, **who))
     return alt.concat(*panels, columns=2)
 
 
