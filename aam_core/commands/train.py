@@ -157,8 +157,10 @@ class Training:
         config = dataclasses.replace(config, rarefy_depth=depth, ensemble=members)
         inputs = prepare_inputs(config, sources, max_bp=arch.max_bp, report=report)
         target = self._target(inputs.study.table.sample_ids, report)
-        divide = self._folds if config.cross_fit else self._split
-        parts = divide(inputs, target, report)
+        if config.cross_fit:
+            parts = self._folds(inputs, target, network, report)
+        else:
+            parts = self._split(inputs, target, report)
         labels = parts[0].labels
         if config.cross_fit:
             every = np.arange(len(target))
@@ -218,7 +220,7 @@ class Training:
         return (Part(training, validation, validation, labels),)
 
     def _folds(
-        self, inputs: Inputs, target: pd.DataFrame, report: Report
+        self, inputs: Inputs, target: pd.DataFrame, network: bool, report: Report
     ) -> tuple[Part, ...]:
         """A part for each fold; its best epoch is chosen without the fold."""
         config, ids = self.config, inputs.study.table.sample_ids
@@ -239,18 +241,33 @@ class Training:
         classes = first.to_numpy() if self.task == "classification" else None
         parts = []
         for number, (fitted, held_out) in enumerate(folds):
-            sides = split(
-                ids[fitted],
-                config.test_size,
-                config.seed,
-                labels=None if classes is None else classes[fitted].tolist(),
-                groups=None if groups is None else groups[fitted].tolist(),
-                report=silent,
-            )
+            sides = fitted, fitted[:0]
+            if network:
+                sides = self._sides(fitted, ids, classes, groups)
             told = silent if number else report
             labels = fit_labels(config, self.metadata, target, fitted, told)
-            parts.append(Part(*(fitted[side] for side in sides), held_out, labels))
+            parts.append(Part(*sides, held_out, labels))
         return tuple(parts)
+
+    def _sides(
+        self,
+        fitted: np.ndarray,
+        ids: np.ndarray,
+        classes: np.ndarray | None,
+        groups: np.ndarray | None,
+    ) -> list[np.ndarray]:
+        """The rows that a network learns from, and those that choose its best epoch."""
+        if groups is not None and len(set(groups[fitted])) == 1:
+            groups = None  # one group cannot be divided, and there is no other
+        sides = split(
+            ids[fitted],
+            self.config.test_size,
+            self.config.seed,
+            labels=None if classes is None else classes[fitted].tolist(),
+            groups=None if groups is None else groups[fitted].tolist(),
+            report=silent,
+        )
+        return [fitted[side] for side in sides]
 
     def groups(self, ids: np.ndarray) -> np.ndarray | None:
         """The group of each sample, if there are any."""

@@ -524,6 +524,19 @@ def test_no_fold_is_empty(seed):
     assert [len(held_out) > 0 for _, held_out in folds] == [True] * 5
 
 
+@pytest.mark.parametrize("members", [("network",), ("kernel",)])
+def test_two_groups_make_two_folds(made, tmp_path, members):
+    """Of what is left to fit, one group, some samples choose the best epoch."""
+    metadata = made.metadata.assign(half=np.arange(36) % 2)
+    metadata["half"] = metadata["half"].map({0: "a", 1: "b"})
+    options = {"group_column": "half", "ensemble": members}
+    found = run(made, tmp_path / "m", metadata=metadata, **options)
+    assert len(found) == 36
+    folds = model_folder.read_config(tmp_path / "m")["split"]["folds"]
+    halves = [set(metadata.loc[ids, "half"]) for ids in folds]
+    assert halves in ([{"a"}, {"b"}], [{"b"}, {"a"}])
+
+
 @pytest.mark.parametrize("number", [0, 1])
 def test_too_few_samples_make_no_folds(number):
     assert balanced_folds(np.zeros(number), None, 5, 0) == []
