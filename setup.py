@@ -10,6 +10,7 @@ VERSION = re.search(
     r'^__version__ = "(.+)"$', (HERE / "aam_core" / "__init__.py").read_text(), re.M
 ).group(1)
 README = HERE / "README.md"
+FIGURES = ["altair>=5.4", "vl-convert-python>=1.7"]
 
 setup(
     name="q2-aam",
@@ -42,9 +43,15 @@ setup(
     ],
     extras_require={
         "tensorboard": ["tensorboard>=2.16"],
-        "figures": ["altair>=5.4", "vl-convert-python>=1.7"],
+        "figures": FIGURES,
         "docs": ["furo", "myst-parser", "sphinx"],
-        "dev": ["matplotlib>=3.6", "pytest>=8", "ruff==0.17.6", "tensorboard>=2.16"],
+        "dev": [
+            *FIGURES,
+            "matplotlib>=3.6",
+            "pytest>=8",
+            "ruff==0.17.6",
+            "tensorboard>=2.16",
+        ],
     },
     entry_points={
         "console_scripts": ["aam=aam_core.cli.main:main"],

@@ -12,6 +12,7 @@ import pytest
 from aam_core.cli.guide import COVARIATES
 from aam_core.cli.main import main
 from aam_core.cli.options import make_config
+from aam_core.config import effort
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -45,8 +46,7 @@ def run_all(page):
     """Run the blocks of a page one after the other, with few epochs; their names."""
     names = {}
     for code in snippets(page):
-        code = re.sub(r"epochs=\d+, |, epochs=\d+", "", code)
-        exec(code.replace("rarefy_depth=2000", "rarefy_depth=2000, epochs=1"), names)
+        exec(re.sub(r"epochs=\d+, |, epochs=\d+", "", code), names)
     return names
 
 
@@ -54,6 +54,7 @@ def run_all(page):
 def here(smaller, tmp_path, monkeypatch):
     """A folder with the files that the tutorial names."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(effort, "MOST", 1)  # epochs
     write_study(smaller)
 
 

@@ -20,7 +20,7 @@ from tests.runs import go, silent
 #: The weights stay as they start; one batch holds all samples.
 STILL = {"lr": 1e-9, "rarefy_depth": 0, "batch_size": 64}
 #: The head reads what is pooled, without a normalisation between.
-HEAD = {"target_layer_norm": False}
+HEAD = {"target_layer_norm": False, "pooled_features": 0}
 NEW = ["pretrain", "train"]  #: commands that start with a new encoder
 
 
