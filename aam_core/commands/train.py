@@ -15,7 +15,7 @@ from aam_core.commands.general_encoder import (
     with_general_encoder,
 )
 from aam_core.config import TrainConfig
-from aam_core.config.effort import members_of
+from aam_core.config.effort import FOLDS, members_of
 from aam_core.data.confounding import choose_depth, tell_batches
 from aam_core.data.folds import balanced_folds
 from aam_core.data.inputs import Inputs, Matrix, Sources, prepare_inputs, split_rows
@@ -103,6 +103,8 @@ def train(
         If the input or an option is wrong; before training starts.
     """
     sources = Sources(table, sequences, phylogeny, distances)
+    if config.cross_fit is None:
+        config = dataclasses.replace(config, cross_fit=FOLDS[config.effort])
     config, encoder = with_general_encoder(config, encoder, sources)
     files = RunFiles(output, encoder, tensorboard, state, resume_from)
     return run_training(Training(config, sources, metadata), files, report)

@@ -19,8 +19,10 @@ BUDGET = {"quick": 250_000, "standard": 1_000_000, "thorough": 10_000_000}
 GPU = 20  #: what a GPU reads in the same time
 FROZEN = 10  #: what is read in the same time where the encoder is frozen
 #: Steps of a network whose encoder is frozen: most of them find the best epoch earlier.
-STEPS = {"quick": 200, "standard": 400, "thorough": 1_600}
+STEPS = {"quick": 150, "standard": 400, "thorough": 1_600}
+FOLDS = {"quick": 3, "standard": 5, "thorough": 5}
 FEWEST, MOST = 5, 100  #: epochs
+FEWEST_QUICK = 2  #: of effort quick
 #: Width of a model, and the learning rate up to it.
 RATES = ((64, 1e-3), (128, 5e-4), (384, 2e-4))
 LEAST_RATE = 1e-4
@@ -81,7 +83,8 @@ def with_effort(
         wanted = budget / max(asvs * models, 1)
         if frozen:
             wanted = min(wanted, math.ceil(STEPS[config.effort] / batches))
-        epochs = int(min(max(wanted, FEWEST), MOST))
+        fewest = FEWEST_QUICK if config.effort == "quick" else FEWEST
+        epochs = int(min(max(wanted, fewest), MOST))
     lr = config.lr
     if lr is None:
         rates = [rate for most, rate in RATES if width <= most]

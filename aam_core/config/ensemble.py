@@ -30,8 +30,8 @@ class EnsembleOptions(Options):
         "of minutes); network where its prediction alone is asked for, for example to "
         "compare networks.",
     )
-    cross_fit: int = option(
-        5,
+    cross_fit: int | None = option(
+        None,
         "Folds: each sample is predicted by members that were fitted without its fold, "
         "and weights and scores come from these predictions. A network is trained for "
         "each fold, with test_size of the others to choose its best epoch, and new "
@@ -39,6 +39,7 @@ class EnsembleOptions(Options):
         "fitted to all samples in the end. 0 keeps test_size of the samples for "
         "validation instead, and trains one network.",
         low=0,
+        shown=lambda: "5; 3 with effort quick",
         when="Set 0 where one network takes long already, or samples are so many that "
         "a part of them is enough for validation.",
     )

@@ -23,9 +23,9 @@ class OptimiserOptions(Options):
 
     effort: str = option(
         "standard",
-        "How much time a run may take: sets epochs, patience and lr where they are not "
-        "given. quick trains no network without a frozen encoder; thorough takes about "
-        "ten times as long as standard.",
+        "How much time a run may take: sets epochs, patience, lr and folds where they "
+        "are not given. quick trains no network without a frozen encoder, such as the "
+        "general one; thorough takes up to ten times as long as standard.",
         choices=("quick", "standard", "thorough"),
         when="Choose quick for a first look (a minute for some hundred samples), "
         "thorough for a last word on a GPU or over night.",

@@ -524,6 +524,13 @@ def test_no_fold_is_empty(seed):
     assert [len(held_out) > 0 for _, held_out in folds] == [True] * 5
 
 
+@pytest.mark.parametrize(("effort", "number"), [("quick", 3), ("standard", 5)])
+def test_folds_follow_effort(made, tmp_path, effort, number):
+    options = {"ensemble": ("trees",), "cross_fit": None, "effort": effort}
+    run(made, tmp_path / "m", **options)
+    assert len(model_folder.read_config(tmp_path / "m")["split"]["folds"]) == number
+
+
 @pytest.mark.parametrize("members", [("network",), ("kernel",)])
 def test_two_groups_make_two_folds(made, tmp_path, members):
     """Of what is left to fit, one group, some samples choose the best epoch."""

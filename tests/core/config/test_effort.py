@@ -6,6 +6,7 @@ from aam_core.config import PretrainConfig, TrainConfig
 from aam_core.config.effort import (
     BUDGET,
     FEWEST,
+    FEWEST_QUICK,
     MOST,
     default_preset,
     members_of,
@@ -33,9 +34,11 @@ def test_epochs_fill_the_budget():
 
 
 def test_a_frozen_encoder_needs_few_steps():
-    """400, 200 or 1,600, whatever the number of samples."""
+    """400, 150 or 1,600, whatever the number of samples."""
     assert epochs(100, frozen=True, batches=15) == 27
-    assert epochs(100, "quick", frozen=True, batches=15) == 14
+    assert epochs(100, "quick", frozen=True, batches=15) == 10
+    assert epochs(100, "quick", frozen=True, batches=80) == FEWEST_QUICK
+    assert epochs(100, frozen=True, batches=200) == FEWEST
     assert epochs(100, "thorough", frozen=True, batches=40) == 40
     assert epochs(100, frozen=True, batches=2) == MOST
     assert epochs(100, batches=15) == MOST
