@@ -194,7 +194,10 @@ plugin.methods.register_function(
     input_descriptions=TABLE_DESCRIPTION
     | SEQUENCES_DESCRIPTION
     | DISTANCES_DESCRIPTION
-    | {"encoder": ENCODER_DESCRIPTION}
+    | {
+        "encoder": "Pre-trained encoder to start from. Without, it is the general one "
+        "of the package, frozen, unless general_encoder says otherwise."
+    }
     | RESUME_DESCRIPTION,
     parameter_descriptions={"metadata": METADATA_DESCRIPTION}
     | parameter_descriptions(TrainConfig),

@@ -178,7 +178,9 @@ class Regressor(RegressorMixin, Predictor):
         Column or columns of the sample metadata to predict.
     encoder : Encoder or path, optional
         A pre-trained encoder to start from: fitted, or its folder. One that is not
-        fitted yet is first pre-trained, by `fit`, on the same study.
+        fitted yet is first pre-trained, by `fit`, on the same study. None: the
+        general encoder of the package, frozen, where `general_encoder` and the other
+        options let it.
     {options}
 
     Attributes
