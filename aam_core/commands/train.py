@@ -168,12 +168,17 @@ class Training:
             every = np.arange(len(target))
             labels = fit_labels(config, self.metadata, target, every, report)
         read = {"target": target.to_numpy(), "categories": labels.categories_NK}
-        inputs.study.taken["samples in table"] = self.sources.table.shape[0]
-        inputs.study.taken["samples without target"] = (
-            self.sources.table.shape[0] - sources.table.shape[0]
-        )
+        inputs = self._counted(inputs, sources)
         config = with_effort_of(config, arch, inputs, parts, device)
         return Prepared(config, arch, inputs, parts, network, labels, read, encoder)
+
+    def _counted(self, inputs: Inputs, labelled: Sources) -> Inputs:
+        """What is read, with the samples counted that have no target."""
+        total, known = self.sources.table.shape[0], labelled.table.shape[0]
+        counts = {"samples in table": total, "samples without target": total - known}
+        study = inputs.study
+        study = dataclasses.replace(study, taken=study.taken | counts)
+        return dataclasses.replace(inputs, study=study)
 
     def _depth(self, table: FeatureTable, report: Report) -> int:
         """The rarefaction depth that suits the target."""

@@ -14,6 +14,9 @@ from aam_core.data.study import Study
 
 #: ASVs of which distances are computed at a time.
 PIECE = 1024
+#: Fraction of the samples from which an ASV has a log-ratio, and trees read it itself
+#: and not by its clades only.
+PREVALENCE = 0.03
 #: Squared distance of profiles from which an ASV is far: of random sequences some nine
 #: in a hundred nucleotides differ.
 FAR = 0.8
@@ -61,6 +64,10 @@ class Community:
     def prevalence(self) -> np.ndarray:
         """(F,) samples that have the ASV."""
         return np.bincount(self.counts.indices, minlength=self.counts.shape[1])
+
+    def prevalent(self) -> np.ndarray:
+        """(F,) whether the ASV is in `PREVALENCE` of the samples, or more."""
+        return self.prevalence() >= max(PREVALENCE * self.counts.shape[0], 1)
 
     def places(self, known: Mapping[bytes, int]) -> np.ndarray:
         """(F,) where each ASV stands in a vocabulary, -1 where it does not."""

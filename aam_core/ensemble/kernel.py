@@ -33,8 +33,8 @@ VIEWS = ("abundance", "presence", "log_ratio")
 BANDWIDTHS, FEATURES = (1.0, 10.0, 60.0), 1024
 #: ASVs in fewer of the fitted samples are known by their like only.
 FEWEST = 2
-#: Log-ratios are those of the ASVs in this fraction of the samples and more.
-PREVALENCE, PSEUDOCOUNT = 0.03, 0.5
+#: Added to the counts of prevalent ASVs before their logarithm.
+PSEUDOCOUNT = 0.5
 #: ASVs whose distances give the median.
 COMPARED = 500
 PIECE = 4096  #: ASVs, or samples, that are looked at together
@@ -210,8 +210,7 @@ def fit_kernel(
     read = np.flatnonzero(prevalence_F)
     known = np.flatnonzero(prevalence_F >= min(FEWEST, len(samples.counts.indptr) - 1))
     digests_VB = as_array([samples.digests[f] for f in known])
-    least = max(PREVALENCE * samples.counts.shape[0], 1)
-    prevalent_V = prevalence_F[known] >= least
+    prevalent_V = samples.prevalent()[known]
     frequencies_DK, phases_K = draw_features(samples.profiles_FD[read], seed)
     kernel = Kernel(
         digests_VB, prevalent_V, frequencies_DK, phases_K, {}, tuple(cardinalities)

@@ -35,8 +35,6 @@ TREES = 100  #: of each view
 TRIED, MOST_TRIED = {"abundance": 1 / 3, "presence": 0.1}, 500
 #: Most samples that a tree is fitted to; of more, each tree draws so many.
 MOST = 2_000
-#: ASVs in fewer of the fitted samples are read by their clades only.
-PREVALENCE = 0.03
 #: Clusters of each size; those of half as many ASVs and more are left out.
 CLADES = (16, 64, 256, 1024)
 #: Bytes of the arrays of a view; leaves are larger where samples are many.
@@ -204,8 +202,7 @@ def fit_trees(
     Trees
     """
     prevalence_F = samples.prevalence()
-    least = max(PREVALENCE * samples.counts.shape[0], 1)
-    known = np.flatnonzero(prevalence_F >= least)
+    known = np.flatnonzero(samples.prevalent())
     centroids_KD, sizes = _centroids(samples.profiles_FD[prevalence_F > 0], seed)
     shared: dict[str, Any] = {
         "digests_VB": as_array([samples.digests[f] for f in known]),
