@@ -45,7 +45,7 @@ def with_general_encoder(
     asked = config.general_encoder
     if asked is False or (asked is None and encoder is not None):
         return config, encoder
-    against = next(_against(config, encoder, sources), None)
+    against = next(_against(config, encoder, sources), None) or _too_long(sources)
     if against is not None:
         if asked:
             raise InputError(
@@ -57,8 +57,19 @@ def with_general_encoder(
     return config, GENERAL
 
 
-def tell_of(config: TrainConfig, report: Report) -> None:
-    """Say that a run starts from the general encoder."""
+def tell_of(
+    config: TrainConfig, encoder: Path | None, sources: Sources, report: Report
+) -> None:
+    """Say that a run starts from the general encoder, or that it could not."""
+    if encoder is None and config.general_encoder is None:
+        asked = next(_against(config, None, sources), None)
+        if asked is None and (reason := _too_long(sources)):
+            report(
+                "The network is trained from scratch, which takes many times as long: "
+                f"{reason} (general_encoder)."
+            )
+    if encoder != GENERAL:
+        return
     state = "frozen" if config.freeze_base else "trained with the rest"
     report(
         f"The network starts from the general encoder of the package, {state} "
@@ -84,7 +95,15 @@ def _against(
         trained = dict(spec.only_with or {}).items() >= TRAINED_BASE.items()
         if trained and value != spec.default:
             yield f"{spec.name} is {value}, for an encoder that learns"
+
+
+def _too_long(sources: Sources) -> str | None:
+    """What there is of sequences that the general encoder would cut."""
     longest = longest_sequence(sources.table, sources.sequences)
     most = architecture(read_kind(GENERAL, "encoder")).max_bp
-    if longest > most:
-        yield f"there are sequences of {longest:,} nucleotides, and it reads {most:,}"
+    if longest <= most:
+        return None
+    return (
+        f"there are sequences of {longest:,} nucleotides, and the general encoder "
+        f"reads {most:,}"
+    )

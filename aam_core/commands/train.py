@@ -9,11 +9,7 @@ import pandas as pd
 import torch
 
 from aam_core.commands.cross_fit import CrossFit
-from aam_core.commands.general_encoder import (
-    GENERAL,
-    tell_of,
-    with_general_encoder,
-)
+from aam_core.commands.general_encoder import tell_of, with_general_encoder
 from aam_core.config import TrainConfig
 from aam_core.config.effort import FOLDS, members_of
 from aam_core.data.confounding import choose_depth, tell_batches
@@ -149,8 +145,8 @@ class Training:
                 "A pre-trained encoder has no effect where ensemble has no network: "
                 "leave it out, or add network to ensemble."
             )
-        if encoder == GENERAL:
-            tell_of(config, report)
+        if network:
+            tell_of(config, encoder, self.sources, report)
         config = with_preset(config, encoder, device)
         arch = resolve_from(config, encoder, self.sources)
         check_heads(config, arch.embedding_dim)

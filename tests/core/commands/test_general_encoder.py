@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aam_core.commands.general_encoder import GENERAL, with_general_encoder
+from aam_core.commands.general_encoder import GENERAL, tell_of, with_general_encoder
 from aam_core.commands.predict import predict
 from aam_core.commands.train import train
 from aam_core.config import PredictConfig, TrainConfig
@@ -109,3 +109,12 @@ def test_longer_sequences_are_not_cut_for_it(made):
     sources = Sources(made.table, long, None, None)
     config = TrainConfig(**SAME)
     assert with_general_encoder(config, None, sources) == (config, None)
+    lines = []
+    tell_of(config, None, sources, lines.append)
+    assert len(lines) == 1
+    assert "from scratch" in lines[0]
+    tell_of(config, None, Sources(made.table, made.sequences, None, None), lines.append)
+    tell_of(TrainConfig(**SAME, preset="tiny"), None, sources, lines.append)
+    assert (
+        len(lines) == 1
+    )  # nothing is to tell where sequences fit, or sizes were asked
