@@ -8,7 +8,6 @@ from sklearn import metrics
 #: Probabilities are taken to be at least this when log losses are compared, so that one
 #: surprise does not decide.
 LEAST_PROBABILITY = 1e-3
-DRAWS = 2000  #: of a bootstrap
 REGRESSION_METRICS = ("mae", "mse", "rmse", "r2", "pearson")
 #: Scores of a history that are errors.
 LOWER_IS_BETTER = ("val_loss", "val_mae", "val_mse", "val_rmse")
@@ -24,36 +23,6 @@ def sign_of(score: str) -> int:
     (1, -1)
     """
     return 1 if score in LOWER_IS_BETTER else -1
-
-
-def error_ratio(
-    ours: np.ndarray, theirs: np.ndarray, groups: Sequence | None = None, seed: int = 0
-) -> tuple[float, float, float]:
-    """Our mean error over theirs, with a 95 % bootstrap interval over groups.
-
-    Parameters
-    ----------
-    ours, theirs : numpy.ndarray
-        (n,) errors of the same samples.
-    groups : sequence, optional
-        (n,) whole groups are drawn; without, samples.
-    seed : int
-        Of the draws.
-
-    Returns
-    -------
-    tuple of float
-        Ratio, and the limits of the interval.
-    """
-    unit = np.arange(len(ours))
-    if groups is not None:
-        unit = np.unique(np.array(groups, dtype=str), return_inverse=True)[1]
-    sums = [np.bincount(unit, errors) for errors in (ours, theirs)]
-    generator = np.random.default_rng(seed)
-    drawn = [generator.integers(len(sums[0]), size=len(sums[0])) for _ in range(DRAWS)]
-    found = np.array([sums[0][d].sum() / sums[1][d].sum() for d in drawn])
-    low, high = np.quantile(found, [0.025, 0.975])
-    return float(sums[0].sum() / sums[1].sum()), float(low), float(high)
 
 
 def regression_metrics(

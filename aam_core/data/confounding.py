@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
+from aam_core.bootstrap import error_ratio
 from aam_core.data.categories import label_texts, require_columns
 from aam_core.data.folds import balanced_folds
-from aam_core.metrics import LEAST_PROBABILITY, error_ratio
+from aam_core.metrics import LEAST_PROBABILITY
 from aam_core.reporting import Report
 
 FOLDS, TREES = 5, 100

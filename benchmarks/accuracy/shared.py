@@ -10,7 +10,7 @@ import click
 import numpy as np
 import pandas as pd
 
-from aam_core.metrics import error_ratio
+from aam_core.bootstrap import error_ratio
 from benchmarks.accuracy.cells import OURS, Cell, compute_all, predictions
 from benchmarks.accuracy.opponents import OPPONENTS
 from benchmarks.accuracy.scores import ERRORS, error_of, scores_of

@@ -15,7 +15,7 @@ import aam_core
 ROOT = Path(aam_core.__file__).parent
 #: From the top down: what all may use, first.
 ORDER = (
-    ("errors", "reporting", "metrics"),
+    ("errors", "reporting", "metrics", "bootstrap"),
     ("config",),
     ("data",),
     ("runtime",),

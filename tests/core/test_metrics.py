@@ -5,7 +5,6 @@ from sklearn import metrics
 
 from aam_core.metrics import (
     classification_metrics,
-    error_ratio,
     regression_metrics,
 )
 
@@ -85,17 +84,3 @@ def test_undefined_probability_metrics_are_nan():
     assert np.isnan([unseen["log_loss"], unseen["roc_auc"]]).all()
     broken = classification_metrics(["a", "b"], ["a", "b"], shares * np.nan, ["a", "b"])
     assert np.isnan([broken["log_loss"], broken["roc_auc"]]).all()
-
-
-def test_the_interval_of_a_ratio_is_over_groups():
-    """Of errors that are alike within groups, more samples of a group tell nothing."""
-    generator = np.random.default_rng(0)
-    ours, theirs = generator.gamma(2, 1, (2, 8))
-    point, low, high = error_ratio(ours, theirs, np.arange(8).astype(str))
-    assert point == pytest.approx(ours.sum() / theirs.sum())
-    assert low < point < high
-    copies = [errors.repeat(20) for errors in (ours, theirs)]
-    again = error_ratio(*copies, np.arange(8).repeat(20).astype(str))
-    assert again == pytest.approx((point, low, high))
-    _, narrow, wide = error_ratio(*copies, None)
-    assert wide - narrow < 0.5 * (high - low)
