@@ -10,7 +10,6 @@ VERSION = re.search(
     r'^__version__ = "(.+)"$', (HERE / "aam_core" / "__init__.py").read_text(), re.M
 ).group(1)
 README = HERE / "README.md"
-FIGURES = ["altair>=5.4", "vl-convert-python>=1.7"]
 
 setup(
     name="q2-aam",
@@ -22,15 +21,21 @@ setup(
     license="BSD-3-Clause",
     packages=find_packages(include=["aam_core*", "q2_aam*"]),
     package_data={
-        "aam_core": ["io/general_encoder/*", "io/general_encoder.LICENSE.md"],
+        "aam_core": [
+            "io/general_encoder/*",
+            "io/general_encoder.LICENSE.md",
+            "report/page.html.jinja",
+        ],
         "q2_aam": ["citations.bib"],
     },
     python_requires=">=3.11",
     # QIIME 2 itself comes with conda or apt: there is no complete one for pip. h5py
     # comes with biom-format.
     install_requires=[
+        "altair>=5.4",
         "biom-format>=2.1.12",
         "click>=8.1",
+        "jinja2>=3",
         "numpy>=1.24",
         "pandas>=1.5",
         "psutil>=5.9",
@@ -40,13 +45,12 @@ setup(
         "scipy>=1.10",
         "torch>=2.6",
         "tqdm>=4.64",
+        "vl-convert-python>=1.7",
     ],
     extras_require={
         "tensorboard": ["tensorboard>=2.16"],
-        "figures": FIGURES,
         "docs": ["furo", "myst-parser", "sphinx"],
         "dev": [
-            *FIGURES,
             "matplotlib>=3.6",
             "pytest>=8",
             "ruff==0.17.6",

@@ -14,7 +14,7 @@ import numpy as np
 
 from aam_core.metrics import LEAST_PROBABILITY
 
-DRAWS = 2000
+DRAWS = 1000
 AT_ONCE = 5_000_000  #: weights of draws in memory
 LEVEL = 0.95  #: of the intervals
 #: Scores that are errors: lower is better, and a ratio of two means something.

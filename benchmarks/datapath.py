@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from aam_core.cli.main import write_table
+from aam_core.cli.files import write_table
 from aam_core.commands.predict import predict
 from aam_core.config import PredictConfig, PretrainConfig
 from aam_core.data.batches import BatchMaker, RowBatches

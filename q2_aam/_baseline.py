@@ -5,6 +5,7 @@ import pandas as pd
 import qiime2
 
 from aam_core.config import ForestConfig
+from aam_core.errors import InputError
 from aam_core.io.model_folder import read_config
 from q2_aam._formats import AAMModelDirectoryFormat
 from q2_aam._inputs import as_details, as_predictions, frame, report, table_inputs
@@ -26,8 +27,11 @@ def rf_baseline(
     if model is not None:
         trained = read_config(str(model))
         options = as_trained(options, trained["options"])
-        samples = samples_of(trained["split"])
     config = ForestConfig(**options)
+    if model is not None:
+        samples = samples_of(trained["split"], config.held_out)
+    elif config.held_out != "folds":
+        raise InputError("held_out others needs a model: pass the model too.")
     result = run(
         config,
         table=table_inputs(table, None)["table"],

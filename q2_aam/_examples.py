@@ -116,3 +116,77 @@ def rf_baseline_example(use):
             predictions="predictions", details="details", importance="importance"
         ),
     )
+
+
+def predictions_factory():
+    """Predictions of a number for each sample."""
+    import pandas as pd
+    import qiime2
+
+    index = pd.Index([f"S{i}" for i in range(SAMPLES)], name="id")
+    numbers = [5.2 + i % 7 / 2.2 for i in range(SAMPLES)]
+    series = pd.Series(numbers, index, name="prediction")
+    return qiime2.Artifact.import_data("SampleData[RegressorPredictions]", series)
+
+
+def encoder_factory():
+    """The general encoder of the package."""
+    import qiime2
+
+    from aam_core.io.run_layout import GENERAL
+
+    return qiime2.Artifact.import_data("AAMEncoder", str(GENERAL))
+
+
+def evaluate_example(use):
+    """Look at predictions of a number."""
+    predictions = use.init_artifact("predictions", predictions_factory)
+    metadata = use.init_metadata("metadata", metadata_factory)
+    truth = use.get_metadata_column("ph", "ph", metadata)
+    use.action(
+        use.UsageAction("aam", "evaluate"),
+        use.UsageInputs(predictions=predictions, truth=truth),
+        use.UsageOutputNames(visualization="evaluation"),
+    )
+
+
+def summarize_example(use):
+    """Look at how the general encoder was trained."""
+    encoder = use.init_artifact("encoder", encoder_factory)
+    use.action(
+        use.UsageAction("aam", "summarize"),
+        use.UsageInputs(model=encoder),
+        use.UsageOutputNames(visualization="summary"),
+    )
+
+
+def _front_door(use, action, column):
+    table = use.init_artifact("table", table_factory)
+    metadata = use.init_metadata("metadata", metadata_factory)
+    use.action(
+        use.UsageAction("aam", action),
+        use.UsageInputs(
+            table=table,
+            metadata=use.get_metadata_column(column, column, metadata),
+            effort="quick",
+        ),
+        use.UsageOutputNames(
+            model="model",
+            predictions="predictions",
+            details="details",
+            forest_predictions="forest_predictions",
+            forest_details="forest_details",
+            importance="importance",
+            report="report",
+        ),
+    )
+
+
+def classify_samples_example(use):
+    """Predict a class from nothing but a table and a column."""
+    _front_door(use, "classify_samples", "habitat")
+
+
+def regress_samples_example(use):
+    """Predict a number from nothing but a table and a column."""
+    _front_door(use, "regress_samples", "ph")

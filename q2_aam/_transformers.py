@@ -16,6 +16,7 @@ from q2_aam._formats import (
     RegressionDetailsFormat,
     _LayoutFormat,
 )
+from q2_aam._views import Run
 from q2_aam.plugin_setup import plugin
 
 
@@ -69,6 +70,16 @@ def _encoder_to_dict(fmt: AAMEncoderDirectoryFormat) -> dict:
 @plugin.register_transformer
 def _model_to_dict(fmt: AAMModelDirectoryFormat) -> dict:
     return fmt.config.view(dict)
+
+
+@plugin.register_transformer
+def _encoder_to_run(fmt: AAMEncoderDirectoryFormat) -> Run:
+    return Run(fmt.config.view(dict), fmt.history.view(pd.DataFrame))
+
+
+@plugin.register_transformer
+def _model_to_run(fmt: AAMModelDirectoryFormat) -> Run:
+    return Run(fmt.config.view(dict), fmt.history.view(pd.DataFrame))
 
 
 def _run_metadata(fmt: _LayoutFormat) -> qiime2.Metadata:

@@ -13,9 +13,27 @@ from q2_types.feature_data import FeatureData, Sequence
 from q2_types.feature_table import FeatureTable, Frequency
 from q2_types.sample_data import SampleData
 from q2_types.tree import Phylogeny, Rooted
-from qiime2.plugin import Choices, Citations, Metadata, Plugin, Str, TypeMap
+from qiime2.plugin import (
+    Categorical,
+    Choices,
+    Citations,
+    Metadata,
+    MetadataColumn,
+    Numeric,
+    Plugin,
+    Str,
+    TypeMap,
+    Visualization,
+)
 
-from aam_core.config import ForestConfig, PredictConfig, PretrainConfig, TrainConfig
+from aam_core.config import (
+    EvaluateConfig,
+    ForestConfig,
+    PredictConfig,
+    PretrainConfig,
+    SamplesConfig,
+    TrainConfig,
+)
 from q2_aam import __version__, _examples
 from q2_aam._baseline import rf_baseline
 from q2_aam._formats import (
@@ -30,6 +48,8 @@ from q2_aam._formats import (
 )
 from q2_aam._predict import predict
 from q2_aam._pretrain import pretrain
+from q2_aam._reports import evaluate, summarize
+from q2_aam._samples import classify_samples, regress_samples
 from q2_aam._signature import parameter_descriptions, parameter_types
 from q2_aam._train import train
 from q2_aam._types import (
@@ -43,6 +63,7 @@ from q2_aam._types import (
 citations = Citations.load("citations.bib", package="q2_aam")
 TRANSFORMER = [citations["vaswani2017attention"], citations["paszke2019pytorch"]]
 UNIFRAC = [citations["lozupone2005unifrac"]]
+CHARTS = [citations["vanderplas2018altair"]]
 FOREST = [citations["breiman2001forests"], citations["pedregosa2011scikit"]]
 
 plugin = Plugin(
@@ -302,6 +323,134 @@ plugin.methods.register_function(
     ),
     citations=FOREST,
     examples={"Random forest on a numeric column": _examples.rf_baseline_example},
+)
+
+COLUMN = MetadataColumn[Categorical | Numeric]
+GROUPS_DESCRIPTION = (
+    "Group of each sample, such as its subject or site. Groups are never divided, and "
+    "intervals are over groups."
+)
+
+plugin.visualizers.register_function(
+    function=evaluate,
+    inputs={
+        "predictions": SampleData[RegressorPredictions | ClassifierPredictions],
+        "details": SampleData[RegressionDetails | Probabilities],
+        "other_predictions": SampleData[RegressorPredictions | ClassifierPredictions],
+        "other_details": SampleData[RegressionDetails | Probabilities],
+        "importance": FeatureData[Importance],
+        "model": AAMModel[Regression | Classification],
+    },
+    parameters={
+        "truth": COLUMN,
+        "groups": COLUMN,
+        "metadata": Metadata,
+        "taxonomy": MetadataColumn[Categorical],
+    }
+    | parameter_types(EvaluateConfig),
+    input_descriptions={
+        "predictions": "Predictions of samples that the model was not fitted to.",
+        "details": "Intervals, or probabilities, of the same samples.",
+        "other_predictions": "Predictions of the same samples to compare with, such as "
+        "a forest's.",
+        "other_details": "Probabilities of those.",
+        "importance": "Importance of features, to be shown too.",
+        "model": "The model that predicted; the report then shows how it was trained.",
+    },
+    parameter_descriptions={
+        "truth": "What was predicted, as it was observed.",
+        "groups": GROUPS_DESCRIPTION,
+        "metadata": "Shown where a sample is hovered over.",
+        "taxonomy": "Taxon of each feature, to name features.",
+    }
+    | parameter_descriptions(EvaluateConfig),
+    name="Look at predictions beside the truth",
+    description=(
+        "Scores with bootstrap intervals, charts, and, of two sets of predictions of "
+        "the same samples, their paired difference: a page that needs no network."
+    ),
+    citations=CHARTS,
+    examples={"Evaluate predictions of a number": _examples.evaluate_example},
+)
+
+plugin.visualizers.register_function(
+    function=summarize,
+    inputs={"model": AAMEncoder | AAMModel[Regression | Classification]},
+    parameters={},
+    input_descriptions={"model": "Encoder or model."},
+    parameter_descriptions={},
+    name="Look at how an encoder or a model was trained",
+    description=(
+        "What went in and what was left out, the course of all losses and metrics, "
+        "the members and their weights, options, time and memory."
+    ),
+    citations=CHARTS,
+    examples={"Summarize an encoder": _examples.summarize_example},
+)
+
+
+def _register_front_door(function, column, kinds, name: str, example) -> None:
+    """Register the pipeline that fits, compares and reports."""
+    model, predictions, details = kinds
+    plugin.pipelines.register_function(
+        function=function,
+        inputs=TABLE | SEQUENCES | {"encoder": AAMEncoder},
+        parameters={"metadata": MetadataColumn[column], "groups": COLUMN}
+        | parameter_types(SamplesConfig),
+        outputs=[
+            ("model", AAMModel[model]),
+            ("predictions", SampleData[predictions]),
+            ("details", SampleData[details]),
+            ("forest_predictions", SampleData[predictions]),
+            ("forest_details", SampleData[details]),
+            ("importance", FeatureData[Importance]),
+            ("report", Visualization),
+        ],
+        input_descriptions=TABLE_DESCRIPTION
+        | SEQUENCES_DESCRIPTION
+        | {
+            "encoder": "Pre-trained encoder to start from, kept as it is. Without, the "
+            "general one of the package."
+        },
+        parameter_descriptions={
+            "metadata": "What to predict: a column of the sample metadata.",
+            "groups": GROUPS_DESCRIPTION,
+        }
+        | parameter_descriptions(SamplesConfig),
+        output_descriptions={
+            "model": MODEL_DESCRIPTION,
+            "predictions": PREDICTIONS_DESCRIPTION.format("out-of-fold (or held-out)"),
+            "details": DETAILS_DESCRIPTION.format("intervals"),
+            "forest_predictions": "What a random forest predicts of the same samples.",
+            "forest_details": "The same in numbers, or its probabilities.",
+            "importance": IMPORTANCE_DESCRIPTION,
+            "report": "Scores, charts and comparison: open it first.",
+        },
+        name=name,
+        description=(
+            "From a table to a picture: an ensemble and a random forest learn to "
+            "predict a column, both predict samples that they were not fitted to, and "
+            "a report compares them. train, predict, rf-baseline and evaluate do the "
+            "same step by step, with all options."
+        ),
+        citations=TRANSFORMER + FOREST + CHARTS,
+        examples={name: example},
+    )
+
+
+_register_front_door(
+    classify_samples,
+    Categorical,
+    (Classification, ClassifierPredictions, Probabilities),
+    "Predict classes, compare with a forest, and report",
+    _examples.classify_samples_example,
+)
+_register_front_door(
+    regress_samples,
+    Numeric,
+    (Regression, RegressorPredictions, RegressionDetails),
+    "Predict numbers, compare with a forest, and report",
+    _examples.regress_samples_example,
 )
 
 importlib.import_module("q2_aam._transformers")

@@ -1,14 +1,10 @@
 """The command line `aam`, generated from `aam_core.config`."""
 
-import contextlib
 import logging
-import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
-import pandas as pd
 
 import aam_core
 from aam_core.cli.aliases import (
@@ -16,6 +12,18 @@ from aam_core.cli.aliases import (
     short_strategies,
     strategy_of,
     translated,
+)
+from aam_core.cli.files import (
+    DIRECTORY,
+    FILE,
+    NEW,
+    check_new,
+    read_inputs,
+    read_list,
+    read_metadata,
+    read_table,
+    write_lists,
+    write_table,
 )
 from aam_core.cli.guide import COVARIATES
 from aam_core.cli.options import (
@@ -25,52 +33,21 @@ from aam_core.cli.options import (
     given_options,
     make_config,
 )
+from aam_core.cli.results import classify, evaluate, regress, summarize
 from aam_core.cli.run_folder import messages, run_folder, state_folder
-from aam_core.config import CategoricalOptions, ColumnOptions, ForestConfig
+from aam_core.cli.shared import (
+    classifier_option,
+    clear_errors,
+    distance_options,
+    encoder_option,
+    output_options,
+    table_options,
+    task_of,
+)
+from aam_core.config import CategoricalOptions, ForestConfig
 from aam_core.distributed.launch import rank
 from aam_core.errors import InputError
 from aam_core.io.run_layout import BEST, LAST, model_in
-
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
-NEW = click.Path(path_type=Path)
-
-
-@contextlib.contextmanager
-def clear_errors() -> Iterator[None]:
-    """Show an `InputError` as one message, without a traceback.
-
-    Processes of torchrun mostly find the same error; the others say who they are.
-    """
-    try:
-        yield
-    except InputError as error:
-        who = f"(process {rank()}) " * bool(rank())
-        raise click.ClickException(f"{who}{error}") from None
-
-
-def table_options(function: Callable) -> Callable:
-    """Table and sequences."""
-    function = click.option(
-        "--sequences",
-        type=FILE,
-        help="FASTA of the features; needed where their ids are not sequences.",
-    )(function)
-    return click.option(
-        "--table", required=True, type=FILE, help="Feature table (BIOM, or TSV)."
-    )(function)
-
-
-def distance_options(function: Callable) -> Callable:
-    """Phylogeny or distance matrix."""
-    function = click.option(
-        "--unifrac-matrix",
-        type=FILE,
-        help="Distances between the samples (.npy, .h5, .csv, .tsv).",
-    )(function)
-    return click.option(
-        "--tree", type=FILE, help="Rooted phylogeny of the features (Newick)."
-    )(function)
 
 
 def print_guide(ctx: click.Context, parameter: click.Parameter, asked: bool) -> None:
@@ -78,41 +55,6 @@ def print_guide(ctx: click.Context, parameter: click.Parameter, asked: bool) -> 
     if asked and not ctx.resilient_parsing:
         click.echo(COVARIATES)
         ctx.exit()
-
-
-def encoder_option(function: Callable) -> Callable:
-    """A pre-trained encoder to start from."""
-    return click.option(
-        "--pretrained-encoder",
-        type=DIRECTORY,
-        help="Encoder to start from: what pretrain wrote.",
-    )(function)
-
-
-def classifier_option(function: Callable) -> Callable:
-    """A flag for the task, which `task_of` understands."""
-    return click.option(
-        "--classifier",
-        cls=Flag,
-        topic=ColumnOptions.topic,
-        help="Short for --task classification.",
-    )(function)
-
-
-def output_options(function: Callable) -> Callable:
-    """Where a run writes, and which one it resumes."""
-    function = click.option(
-        "--resume-from",
-        type=DIRECTORY,
-        help="Resume an interrupted run: its --output-dir. All other options as "
-        "they were.",
-    )(function)
-    function = click.option(
-        "--overwrite", is_flag=True, help="Replace what an earlier run wrote there."
-    )(function)
-    return click.option(
-        "--output-dir", required=True, type=NEW, help="Folder for all results."
-    )(function)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -293,8 +235,11 @@ def rf_baseline(
                 )
             trained = read_config(model_in(model))
             options = as_trained(options, trained["options"])
-            samples = samples_of(trained["split"])
         config = ForestConfig(**options)
+        if model is not None:
+            samples = samples_of(trained["split"], config.held_out)
+        elif config.held_out != "folds":
+            raise InputError("held_out others needs a model: pass --model too.")
         with messages():
             found = run(
                 config,
@@ -308,82 +253,5 @@ def rf_baseline(
             click.echo(f"{name}\t{value:.4f}")
 
 
-def task_of(given: dict[str, Any]) -> dict[str, Any]:
-    """The task that `--classifier` stands for, if it is given."""
-    if not given["classifier"]:
-        return {}
-    if given["task"] == "regression":
-        raise InputError(
-            "--classifier and --task regression contradict each other: choose one."
-        )
-    return {"task": "classification"}
-
-
-def read_table(table: Path, sequences: Path | None) -> dict[str, Any]:
-    """Table and sequences as the engine takes them."""
-    from aam_core.data.sequences import read_fasta
-    from aam_core.data.table import FeatureTable
-
-    return {
-        "table": FeatureTable.read(table),
-        "sequences": read_fasta(sequences) if sequences else None,
-    }
-
-
-def read_inputs(
-    table: Path, sequences: Path | None, tree: Path | None, matrix: Path | None
-) -> dict[str, Any]:
-    """Everything that a training run reads but metadata."""
-    from aam_core.data.distance_matrix import read_distance_matrix
-    from aam_core.data.phylogeny import Phylogeny
-
-    return read_table(table, sequences) | {
-        "phylogeny": Phylogeny.read(tree) if tree else None,
-        "distances": read_distance_matrix(matrix) if matrix else None,
-    }
-
-
-def read_metadata(path: Path | None) -> pd.DataFrame | None:
-    """Sample metadata, where there is any."""
-    from aam_core.data import metadata
-
-    return None if path is None else metadata.read_metadata(path)
-
-
-def read_list(path: Path | None) -> list[str] | None:
-    """Ids, one a line."""
-    if path is None:
-        return None
-    return [line.strip() for line in path.read_text().splitlines() if line.strip()]
-
-
-def check_new(paths: list[Path | None], overwrite: bool) -> None:
-    """Refuse to overwrite files."""
-    for path in paths:
-        if path is not None and path.exists() and not overwrite:
-            raise InputError(f"{path} exists already: choose another, or --overwrite.")
-        if path is not None and not path.parent.is_dir():
-            raise InputError(f"The folder {path.parent} for {path.name} is not there.")
-
-
-def write_lists(folder: Path) -> None:
-    """Write the split and the history beside the model, from one process."""
-    if rank():
-        return
-    from aam_core.io.model_folder import HISTORY, read_config
-
-    split = read_config(folder / BEST)["split"]
-    for name, side in (("train", "training"), ("val", "validation")):
-        text = "".join(f"{i}\n" for i in split[side])
-        (folder / f"{name}_samples.txt").write_text(text)
-    if "folds" in split:
-        rows = [f"{i}\t{n}\n" for n, fold in enumerate(split["folds"], 1) for i in fold]
-        (folder / "folds.tsv").write_text("".join(["id\tfold\n", *rows]))
-    shutil.copyfile(folder / BEST / HISTORY, folder / HISTORY)
-
-
-def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write a table as TSV, whole or not at all."""
-    from aam_core.io.model_folder import write_atomically
-
-    write_atomically(path, table.to_csv(sep="\t").encode())
+for command in (classify, regress, evaluate, summarize):
+    main.add_command(command)

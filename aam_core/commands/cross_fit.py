@@ -275,7 +275,7 @@ class CrossFit:
 
     def _description(self, trained: Sequence[Trained]) -> dict[str, Any]:
         """What `config.json` says of the members."""
-        found: dict[str, Any] = {"ensemble": {}}
+        found: dict[str, Any] = {"ensemble": {}, "labels": self._divided()}
         if trained:
             found["ensemble"][NETWORK] = [
                 {
@@ -293,6 +293,22 @@ class CrossFit:
             found["ensemble"] |= self.classical.description()
         return found
 
+    def _divided(self) -> list[dict[str, Any]]:
+        """What the targets of both sides of each part are: counts, or quartiles."""
+        return [
+            {
+                side: [
+                    {"samples": len(rows)} | labels_summary(self.labels.target[c], rows)
+                    for c in self.labels.target
+                ]
+                for side, rows in {
+                    "fitted": part.fitted,
+                    "held_out": part.held_out,
+                }.items()
+            }
+            for part in self.prepared.parts
+        ]
+
     def _tensors(self, trained: Sequence[Trained]) -> dict[str, Tensor]:
         """All weights, those of a frozen encoder once."""
         found: dict[str, Tensor] = {}
@@ -307,6 +323,14 @@ class CrossFit:
             found |= {n: torch.from_numpy(np.ascontiguousarray(a)) for n, a in arrays}
         known = reference(self.samples.take(self._rows_of_all))
         return found | {PROFILES: torch.from_numpy(known)}
+
+
+def labels_summary(target: pd.Series, rows: np.ndarray) -> dict[str, Any]:
+    """Samples of each class, or quartiles of the numbers, of some samples."""
+    some = target.iloc[rows]
+    if pd.api.types.is_numeric_dtype(some):
+        return {"quartiles": [float(q) for q in some.quantile(np.linspace(0, 1, 5))]}
+    return {"classes": {str(c): int(n) for c, n in some.value_counts().items()}}
 
 
 def _told(

@@ -14,10 +14,8 @@ from aam_core.data.study import longest_sequence
 from aam_core.ensemble.mixture import NETWORK
 from aam_core.errors import InputError
 from aam_core.io.load import architecture, read_kind
+from aam_core.io.run_layout import GENERAL
 from aam_core.reporting import Report
-
-#: Its folder, as `pretrain` writes one; docs/general-encoder.md tells what it learned.
-GENERAL = Path(__file__).parent.parent / "io" / "general_encoder"
 
 
 def with_general_encoder(

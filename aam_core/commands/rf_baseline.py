@@ -156,8 +156,18 @@ def as_trained(
     return options
 
 
-def samples_of(split: Mapping[str, Any]) -> dict[str, Any]:
-    """The samples of a model, as `rf_baseline` takes them."""
+def samples_of(split: Mapping[str, Any], held_out: str = "folds") -> dict[str, Any]:
+    """The samples of a model, as `rf_baseline` takes them.
+
+    Parameters
+    ----------
+    split : mapping
+        Of the model's `config.json`.
+    held_out : {'folds', 'others'}
+        Whom the forest predicts, as `ForestConfig` describes it.
+    """
+    if held_out == "others":
+        return {"training": [*split["training"], *split["validation"]]}
     if "folds" in split:
         return {"folds": split["folds"]}
     return {name: split[name] for name in ("training", "validation")}

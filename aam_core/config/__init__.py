@@ -13,10 +13,13 @@ options takes a `ModelOptions`, whichever command it serves.
 from aam_core.config.commands import (
     COMMANDS,
     EmbedConfig,
+    EvaluateConfig,
     ForestConfig,
     PredictConfig,
     PretrainConfig,
     RunConfig,
+    SamplesConfig,
+    SummarizeConfig,
     TrainConfig,
 )
 from aam_core.config.covariates import (
@@ -51,6 +54,7 @@ from aam_core.config.optimisation import OptimiserOptions
 from aam_core.config.parallel import ParallelOptions
 from aam_core.config.prediction import PassOptions
 from aam_core.config.pretraining import BaseOptions, LossOptions
+from aam_core.config.samples import ReportOptions, SamplesOptions
 from aam_core.config.target import (
     METRICS,
     TARGET_LOSSES,
@@ -77,6 +81,7 @@ __all__ = [
     "DeviceOptions",
     "EmbedConfig",
     "EnsembleOptions",
+    "EvaluateConfig",
     "FeatureOptions",
     "ForestConfig",
     "ForestOptions",
@@ -90,8 +95,12 @@ __all__ = [
     "PassOptions",
     "PredictConfig",
     "PretrainConfig",
+    "ReportOptions",
     "RunConfig",
+    "SamplesConfig",
+    "SamplesOptions",
     "SplitOptions",
+    "SummarizeConfig",
     "TargetOptions",
     "TrainConfig",
     "UnknownOptions",

@@ -20,6 +20,7 @@ from aam_core.config.option import Options
 from aam_core.config.parallel import ParallelOptions
 from aam_core.config.prediction import PassOptions
 from aam_core.config.pretraining import BaseOptions, LossOptions
+from aam_core.config.samples import ReportOptions, SamplesOptions
 from aam_core.config.target import ColumnOptions, OutputOptions
 from aam_core.errors import InputError
 
@@ -86,12 +87,31 @@ class ForestConfig(ForestOptions, SplitOptions, DepthOptions, ColumnOptions):
     """Options of `rf-baseline`."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SamplesConfig(SamplesOptions):
+    """Options of `classify` and `regress`; all others are at their defaults."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluateConfig(ReportOptions):
+    """Options of `evaluate`."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SummarizeConfig(Options):
+    """Options of `summarize`: there are none."""
+
+
 #: Options of a command that trains a model.
 RunConfig = PretrainConfig | TrainConfig
 
 COMMANDS: Mapping[str, type[Options]] = {
+    "classify": SamplesConfig,
+    "regress": SamplesConfig,
     "pretrain": PretrainConfig,
     "train": TrainConfig,
     "predict": PredictConfig,
     "rf-baseline": ForestConfig,
+    "evaluate": EvaluateConfig,
+    "summarize": SummarizeConfig,
 }

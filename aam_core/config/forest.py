@@ -46,6 +46,15 @@ class ForestOptions(Options):
         "in a batch job; results do not depend on it.",
     )
 
+    held_out: str = option(
+        "folds",
+        "With a model: whom the forest predicts. folds: the model's samples, each by a "
+        "forest that was fitted without its fold; others: all other labelled samples "
+        "of the table, by a forest of the model's samples.",
+        choices=("folds", "others"),
+        when="Choose others to compare on a test set that the model never saw.",
+    )
+
     def _check(self) -> None:
         self.features_per_split()
         if self.n_jobs == 0:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 BEST = Path("checkpoints") / "best_model"
 LAST = Path("checkpoints") / "last"
+#: The encoder of the package; docs/general-encoder.md tells what it learned.
+GENERAL = Path(__file__).parent / "general_encoder"
 
 
 def model_in(path: Path | None) -> Path | None:

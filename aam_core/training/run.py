@@ -1,7 +1,9 @@
 """One program for every run that trains a model: prepare, build, train, finish."""
 
+import contextlib
 import dataclasses
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -16,6 +18,7 @@ from aam_core.data.inputs import Inputs, Sources
 from aam_core.data.study import longest_sequence
 from aam_core.distributed.launch import start_strategy
 from aam_core.distributed.strategy import Stop, Strategy
+from aam_core.errors import InputError
 from aam_core.io import model_folder
 from aam_core.io.load import architecture, load_encoder, read_kind
 from aam_core.nn.attention import set_attention
@@ -23,6 +26,7 @@ from aam_core.nn.compilation import compile_layers
 from aam_core.nn.encoder import Encoder
 from aam_core.reporting import Log, Report, silent
 from aam_core.runtime.device import choose_device, tell_precision
+from aam_core.runtime.process_memory import peak_resident
 from aam_core.training.identity import identity_of
 from aam_core.training.loop import Fit, fit
 from aam_core.training.memory import MemoryProfile, fit_to_memory
@@ -55,7 +59,7 @@ def run_training(program: Program, files: RunFiles, report: Report) -> Any:
     InputError
         If the input or an option is wrong; before training starts.
     """
-    config = program.config
+    config, started = program.config, time.monotonic()
     strategy = start_strategy(config, choose_device(config))
     log = Log(strategy.told(report))
     if strategy.main:
@@ -74,7 +78,7 @@ def run_training(program: Program, files: RunFiles, report: Report) -> Any:
         if strategy.main:
             finished = program.finish(prepared, begun, trained, log)
             description = _describe_run(program, prepared, keeper) | profile.tell(log)
-            description |= {"completed": completed}
+            description |= {"completed": completed, "run": _cost(strategy, started)}
             description |= finished.description | {"report": log.lines}
             history = _history(trained) or [{"epoch": 0} | description["scores"]]
             model_folder.save(files.output, description, finished.weights, history)
@@ -96,6 +100,16 @@ def _describe_run(
         "kind": program.kind,
         "task": program.task,
     }
+
+
+def _cost(strategy: Strategy, started: float) -> dict[str, Any]:
+    """What a run took: it is told in summaries, and nothing depends on it."""
+    device = strategy.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    found = {"seconds": round(time.monotonic() - started, 1), "device": name}
+    with contextlib.suppress(InputError):  # systems that do not tell
+        found["peak_memory_bytes"] = peak_resident()
+    return found
 
 
 def _train_parts(

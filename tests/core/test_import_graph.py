@@ -26,6 +26,7 @@ ORDER = (
     ("ensemble",),
     ("training",),
     ("commands",),
+    ("report",),
     ("cli", "diagnose", "api"),
     ("__main__",),
 )

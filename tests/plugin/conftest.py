@@ -31,6 +31,15 @@ TINY = {
 ONE_NETWORK = {"ensemble": ["network"], "cross_fit": 0}
 
 
+#: Actions that are not called as the commands of `aam` are.
+ACTIONS = {"classify": "classify_samples", "regress": "regress_samples"}
+
+
+def action_of(command):
+    """The action that a command is in QIIME 2."""
+    return ACTIONS.get(command, command.replace("-", "_"))
+
+
 def import_(semantic_type, data):
     return qiime2.Artifact.import_data(semantic_type, data)
 

@@ -7,24 +7,42 @@ from aam_core.config import COMMANDS
 from aam_core.config.option import option_specs
 from q2_aam.plugin_setup import plugin
 
+from .conftest import action_of
+
 ALL, LEARN = tuple(COMMANDS), ("pretrain", "train")
+DOOR = ("classify", "regress")  #: the front door
+BEFORE = ("pretrain", "train", "predict", "rf-baseline")  #: what it consists of
 
 #: What is read: the option of `aam`, its name in QIIME 2, and the commands.
 READ = [
-    ("table", "table", ALL),
-    ("metadata", "metadata", ALL),
-    ("sequences", "sequences", (*LEARN, "predict")),
+    ("table", "table", (*BEFORE, *DOOR)),
+    ("metadata", "metadata", (*BEFORE, "evaluate")),
+    ("metadata_column", "metadata", DOOR),  # a column is metadata in QIIME 2
+    ("metadata_column", "truth", ("evaluate",)),
+    ("group_column", "groups", (*DOOR, "evaluate")),
+    ("sequences", "sequences", (*LEARN, "predict", *DOOR)),
     ("tree", "phylogeny", LEARN),
     ("unifrac_matrix", "distance_matrix", LEARN),
     ("pretrained_encoder", "pretrained_encoder", ("pretrain",)),  # encoder is written
-    ("pretrained_encoder", "encoder", ("train",)),
+    ("pretrained_encoder", "encoder", ("train", *DOOR)),
     ("resume_from", "resume_from", LEARN),
-    ("model", "model", ("predict", "rf-baseline")),
+    ("model", "model", ("predict", "rf-baseline", "summarize")),
+    ("predictions", "predictions", ("evaluate",)),
+    ("details", "details", ("evaluate",)),
+    ("other_predictions", "other_predictions", ("evaluate",)),
+    ("other_details", "other_details", ("evaluate",)),
 ]
 #: What only one has, in which commands, and why.
 ONLY_AAM = [
-    ("output_dir", LEARN, "QIIME 2 names each output itself"),
-    ("output", ("predict", "rf-baseline"), "QIIME 2 names each output itself"),
+    ("metadata", DOOR, "in QIIME 2 a column brings its metadata along"),
+    ("taxonomy", DOOR, "in QIIME 2 evaluate takes it; the steps show how"),
+    ("classes", ("evaluate",), "in QIIME 2 the type of the predictions says it"),
+    ("output_dir", (*LEARN, *DOOR), "QIIME 2 names each output itself"),
+    (
+        "output",
+        ("predict", "rf-baseline", "evaluate", "summarize"),
+        "QIIME 2 names each output itself",
+    ),
     ("details", ("predict",), "QIIME 2 names each output itself"),
     ("overwrite", ALL, "artifacts are never changed"),
     ("train_samples", ("rf-baseline",), "in QIIME 2 the samples are a model's"),
@@ -40,14 +58,18 @@ ONLY_AAM = [
     ("data_parallel", LEARN, "a shorter spelling of strategy data-parallel"),
     ("sync_batchnorm", LEARN, "refused with a reason, for users of other tools"),
 ]
-ONLY_QIIME: list[tuple[str, tuple[str, ...], str]] = []
+ONLY_QIIME: list[tuple[str, tuple[str, ...], str]] = [
+    ("importance", ("evaluate",), "aam classify and regress show it"),
+    ("model", ("evaluate",), "aam classify and regress show it"),
+    ("taxonomy", ("evaluate",), "aam classify and regress take it"),
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_both_faces_have_every_declared_option_and_no_other(command):
     declared = {spec.name for spec in option_specs(COMMANDS[command])}
     in_aam = [parameter.name for parameter in main.commands[command].params]
-    signature = plugin.actions[command.replace("-", "_")].signature
+    signature = plugin.actions[action_of(command)].signature
     in_qiime = [*signature.inputs, *signature.parameters]
     for names in (in_aam, in_qiime):
         assert len(set(names)) == len(names)
@@ -61,4 +83,4 @@ def test_both_faces_have_every_declared_option_and_no_other(command):
 
 def test_commands_are_the_actions():
     assert set(main.commands) == set(COMMANDS)
-    assert {name.replace("_", "-") for name in plugin.actions} == set(COMMANDS)
+    assert set(plugin.actions) == set(map(action_of, COMMANDS))

@@ -51,7 +51,9 @@ class RegistrationTests(TestPluginBase):
 @pytest.mark.parametrize("action", plugin.actions.values(), ids=lambda a: a.id)
 def test_everything_is_described(action):
     signature = action.signature
-    parts = signature.inputs | signature.parameters | signature.outputs
+    parts = signature.inputs | signature.parameters
+    if action.type != "visualizer":  # whose output has none
+        parts |= signature.outputs
     assert [name for name, spec in parts.items() if not spec.has_description()] == []
     assert action.description
     assert action.citations

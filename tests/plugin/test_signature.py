@@ -10,6 +10,8 @@ from aam_core.errors import InputError
 from q2_aam._signature import parameter_descriptions, parameter_type, takes_options
 from q2_aam.plugin_setup import plugin
 
+from .conftest import action_of
+
 SPECS = {
     (command, spec.name): spec
     for command, config in COMMANDS.items()
@@ -26,7 +28,7 @@ PROBES = {
 @pytest.mark.parametrize(("command", "name"), SPECS)
 def test_option(command, name):
     spec = SPECS[command, name]
-    parameter = plugin.actions[command.replace("-", "_")].signature.parameters[name]
+    parameter = plugin.actions[action_of(command)].signature.parameters[name]
     assert parameter.description.startswith(spec.help)
     assert spec.default is not None or spec.shown_default in parameter.description
     if (command, name) == ("train", "metadata_column"):

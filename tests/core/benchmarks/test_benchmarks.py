@@ -14,7 +14,7 @@ from scipy.spatial.distance import pdist
 from skbio.diversity.beta import unweighted_unifrac
 
 import benchmarks.__main__
-from aam_core.cli.main import write_table
+from aam_core.cli.files import write_table
 from aam_core.config import (
     Architecture,
     InputOptions,

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aam_core.commands.general_encoder import GENERAL, tell_of, with_general_encoder
+from aam_core.commands.general_encoder import tell_of, with_general_encoder
 from aam_core.commands.predict import predict
 from aam_core.commands.train import train
 from aam_core.config import PredictConfig, TrainConfig
@@ -13,6 +13,7 @@ from aam_core.data.inputs import Sources
 from aam_core.errors import InputError
 from aam_core.io import model_folder
 from aam_core.io.load import load_encoder, load_networks
+from aam_core.io.run_layout import GENERAL
 from tests import generate
 from tests.runs import COLUMN, ONE_NETWORK, shared
 

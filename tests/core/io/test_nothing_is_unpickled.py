@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 import aam_core
-from aam_core.cli.main import read_list
+from aam_core.cli.files import read_list
 from aam_core.data.distance_matrix import read_distance_matrix
 from aam_core.data.metadata import read_metadata
 from aam_core.data.phylogeny import Phylogeny

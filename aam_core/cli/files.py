@@ -1,0 +1,100 @@
+"""Files that the command line reads and writes."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import click
+import pandas as pd
+
+from aam_core.distributed.launch import rank
+from aam_core.errors import InputError
+from aam_core.io.run_layout import BEST
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
+NEW = click.Path(path_type=Path)
+
+
+def read_table(table: Path, sequences: Path | None) -> dict[str, Any]:
+    """Table and sequences as the engine takes them."""
+    from aam_core.data.sequences import read_fasta
+    from aam_core.data.table import FeatureTable
+
+    return {
+        "table": FeatureTable.read(table),
+        "sequences": read_fasta(sequences) if sequences else None,
+    }
+
+
+def read_inputs(
+    table: Path, sequences: Path | None, tree: Path | None, matrix: Path | None
+) -> dict[str, Any]:
+    """Everything that a training run reads but metadata."""
+    from aam_core.data.distance_matrix import read_distance_matrix
+    from aam_core.data.phylogeny import Phylogeny
+
+    return read_table(table, sequences) | {
+        "phylogeny": Phylogeny.read(tree) if tree else None,
+        "distances": read_distance_matrix(matrix) if matrix else None,
+    }
+
+
+def read_metadata(path: Path | None) -> pd.DataFrame | None:
+    """Sample metadata, where there is any."""
+    from aam_core.data import metadata
+
+    return None if path is None else metadata.read_metadata(path)
+
+
+def read_predictions(path: Path, column: str, classes: bool) -> pd.Series:
+    """The predictions of a column; labels if `classes`, else what they look like."""
+    from aam_core.data.categories import label_texts
+
+    frame = read_metadata(path)
+    if frame.shape[1] > 1 and column not in frame:
+        raise InputError(
+            f"{path} has the columns {', '.join(map(repr, frame))}, of which none is "
+            f"{column!r}: name one of them as --metadata-column."
+        )
+    found = frame[column] if column in frame else frame.iloc[:, 0]
+    return label_texts(found) if classes else found
+
+
+def read_list(path: Path | None) -> list[str] | None:
+    """Ids, one a line."""
+    if path is None:
+        return None
+    return [line.strip() for line in path.read_text().splitlines() if line.strip()]
+
+
+def check_new(paths: list[Path | None], overwrite: bool) -> None:
+    """Refuse to overwrite files."""
+    for path in paths:
+        if path is not None and path.exists() and not overwrite:
+            raise InputError(f"{path} exists already: choose another, or --overwrite.")
+        if path is not None and not path.parent.is_dir():
+            raise InputError(f"The folder {path.parent} for {path.name} is not there.")
+
+
+def write_lists(folder: Path) -> None:
+    """Write the split and the history beside the model, from one process."""
+    if rank():
+        return
+    from aam_core.io.model_folder import HISTORY, read_config
+
+    split = read_config(folder / BEST)["split"]
+    for name, side in (("train", "training"), ("val", "validation")):
+        text = "".join(f"{i}\n" for i in split[side])
+        (folder / f"{name}_samples.txt").write_text(text)
+    if "folds" in split:
+        rows = [f"{i}\t{n}\n" for n, fold in enumerate(split["folds"], 1) for i in fold]
+        (folder / "folds.tsv").write_text("".join(["id\tfold\n", *rows]))
+    shutil.copyfile(folder / BEST / HISTORY, folder / HISTORY)
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as TSV, whole or not at all."""
+    from aam_core.io.model_folder import write_atomically
+
+    write_atomically(path, table.to_csv(sep="\t").encode())

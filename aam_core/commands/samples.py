@@ -1,0 +1,248 @@
+"""The front door: from a table and a column to predictions, comparison and report."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from aam_core.commands.evaluate import Evaluation, Predicted, evaluate
+from aam_core.commands.predict import predict
+from aam_core.commands.rf_baseline import (
+    ForestResult,
+    as_trained,
+    rf_baseline,
+    samples_of,
+)
+from aam_core.commands.train import train
+from aam_core.config import (
+    ForestConfig,
+    PredictConfig,
+    ReportOptions,
+    SamplesConfig,
+    TrainConfig,
+)
+from aam_core.data.sequences import match_sequences
+from aam_core.data.splits import read_groups, split
+from aam_core.data.table import FeatureTable
+from aam_core.data.target_decoder import Predictions
+from aam_core.data.targets import read_target
+from aam_core.errors import InputError, some
+from aam_core.io.model_folder import read_config
+from aam_core.reporting import Report, logger, silent
+
+#: Fraction of the reads whose features may lack a sequence; it is told.
+MOST_WITHOUT_SEQUENCE = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class SamplesResult:
+    """What `classify` and `regress` leave beside the model."""
+
+    ours: Predictions  #: out of fold, or of the samples that were held out
+    forest: ForestResult  #: of the same samples
+    evaluation: Evaluation
+    held_out: tuple[str, ...]  #: empty if all were predicted out of fold
+
+
+def predict_samples(
+    config: SamplesConfig,
+    output: Path,
+    *,
+    task: str,
+    column: str,
+    table: FeatureTable,
+    metadata: pd.DataFrame,
+    group_column: str | None = None,
+    sequences: Mapping[str, str] | None = None,
+    encoder: Path | None = None,
+    state: Path | None = None,
+    report: Report = logger.info,
+) -> SamplesResult:
+    """Fit a model and a forest, predict what neither was fitted to, and compare.
+
+    Parameters
+    ----------
+    config : SamplesConfig
+        Options.
+    output : Path
+        Directory for the model; it must be empty or not exist.
+    task : {'regression', 'classification'}
+        What is predicted.
+    column : str
+        Column of the metadata that is predicted.
+    table, metadata, sequences, encoder, state
+        As for `train`; an encoder is kept as it is.
+    group_column : str, optional
+        Column whose groups are never divided.
+    report : callable
+        Takes sentences for the user.
+
+    Returns
+    -------
+    SamplesResult
+
+    Raises
+    ------
+    InputError
+        If the input or an option is wrong; before training starts.
+    """
+    check_sequences(table, sequences)
+    held_out = held_out_samples(
+        config, table.sample_ids, metadata, column, task, group_column, report
+    )
+    options = options_of_training(config, column, task, group_column, encoder)
+    ours = train(
+        TrainConfig(**options),
+        output,
+        table=table,
+        metadata=without_labels(metadata, column, held_out),
+        sequences=sequences,
+        encoder=encoder,
+        state=state,
+        report=report,
+    )
+    if held_out:
+        rows = np.flatnonzero(np.isin(table.sample_ids, held_out))
+        use = PredictConfig(device=config.device, missing_features="drop")
+        new = table.take_samples(rows)
+        ours = predict(use, output, table=new, sequences=sequences, report=report)
+    forest = _forest(output, bool(held_out), table, metadata, report)
+    names = ReportOptions()
+    details = ours.details
+    if task == "regression" and ours.reliability is not None:
+        details = details.join(ours.reliability)
+    found = evaluate(
+        Predicted(names.name, ours.predictions[column], details),
+        metadata[column],
+        other=Predicted(
+            names.other_name, forest.predictions[column], forest.probabilities
+        ),
+        groups=None if group_column is None else metadata[group_column],
+        metadata=metadata.drop(columns=[column]),
+        report=report,
+    )
+    return SamplesResult(ours, forest, found, tuple(held_out))
+
+
+def check_sequences(table: FeatureTable, sequences: Mapping[str, str] | None) -> None:
+    """Refuse sequences of another table; a few reads without any are left out.
+
+    Raises
+    ------
+    InputError
+        If more than `MOST_WITHOUT_SEQUENCE` of the reads are in features without one.
+    """
+    found = match_sequences(table.feature_ids, sequences)
+    lacks = np.array([sequence is None for sequence in found])
+    reads = np.asarray(table.counts.sum(axis=0)).ravel()
+    fraction = reads[lacks].sum() / max(reads.sum(), 1)
+    if fraction > MOST_WITHOUT_SEQUENCE:
+        raise InputError(
+            f"{lacks.sum():,} of {len(lacks):,} features ({fraction:.1%} of the reads) "
+            f"have no sequence: {some(table.feature_ids[lacks])}. Give the sequences "
+            "that belong to the table, or filter the table to features that have one."
+        )
+
+
+def held_out_samples(
+    config: SamplesConfig,
+    sample_ids: np.ndarray,
+    metadata: pd.DataFrame,
+    column: str,
+    task: str,
+    group_column: str | None,
+    report: Report,
+) -> list[str]:
+    """The samples that are held out from everything; none where test_size is 0."""
+    if not config.test_size:
+        return []
+    target = read_target(metadata, (column,), task, sample_ids, silent)
+    ids = target.index
+    training, held_out = split(
+        list(ids),
+        config.test_size,
+        config.seed,
+        labels=target[column].tolist() if task == "classification" else None,
+        groups=read_groups(metadata, group_column, ids),
+        report=report,
+    )
+    report(
+        f"{len(held_out):,} of {len(ids):,} samples are held out (test_size) and score "
+        f"the model, which is fitted to the other {len(training):,}."
+    )
+    return ids[held_out].tolist()
+
+
+def without_labels(
+    metadata: pd.DataFrame, column: str, held_out: list[str]
+) -> pd.DataFrame:
+    """Metadata in which some samples have no value of a column."""
+    if not held_out:
+        return metadata
+    known = metadata[column].where(~metadata.index.isin(held_out))
+    return metadata.assign(**{column: known})
+
+
+def options_of_training(
+    config: SamplesConfig,
+    column: str,
+    task: str,
+    group_column: str | None,
+    encoder: Any = None,
+) -> dict[str, Any]:
+    """The options of `train` where all that is not said is at its default.
+
+    An encoder that the user brings is kept as it is, since to train it as well would
+    take most of the time of a run.
+    """
+    return {
+        "metadata_column": (column,),
+        "task": task,
+        "group_column": group_column,
+        "rarefy_depth": config.rarefy_depth,
+        "effort": config.effort,
+        "seed": config.seed,
+        "device": config.device,
+        "freeze_base": encoder is not None,
+        "missing_features": "drop",
+    }
+
+
+def _forest(
+    model: Path,
+    others: bool,
+    table: FeatureTable,
+    metadata: pd.DataFrame,
+    report: Report,
+) -> ForestResult:
+    """The forest of the model's samples, on what the model predicted."""
+    saved = read_config(model)
+    held_out = "others" if others else "folds"
+    options = as_trained({"held_out": held_out}, saved["options"])
+    return rf_baseline(
+        ForestConfig(**options),
+        table=table,
+        metadata=metadata,
+        **samples_of(saved["split"], held_out),
+        report=report,
+    )
+
+
+def task_of_column(metadata: pd.DataFrame, column: str) -> str:
+    """Regression where a column holds numbers, else classification.
+
+    Raises
+    ------
+    InputError
+        If there is no such column.
+    """
+    if column not in metadata:
+        raise InputError(
+            f"The metadata have no column {column!r}; they have "
+            f"{', '.join(map(repr, metadata))}."
+        )
+    numeric = pd.api.types.is_numeric_dtype(metadata[column])
+    return "regression" if numeric else "classification"

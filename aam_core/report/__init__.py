@@ -1,0 +1,1 @@
+"""Pages of results: charts, tables, and one HTML file that needs nothing else."""

@@ -1,0 +1,64 @@
+"""The page of `classify` and `regress`: predictions, features, and the model's run."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from aam_core.commands.evaluate import Evaluation
+from aam_core.report import charts
+from aam_core.report.evaluation import evaluation_page
+from aam_core.report.model import model_sections
+from aam_core.report.page import Figure, Page, Section, Table, unchecked
+
+FEATURES = 30  #: that a chart shows
+
+
+@unchecked()
+def samples_page(
+    found: Evaluation,
+    title: str,
+    *,
+    model: tuple[Mapping[str, Any], pd.DataFrame] | None = None,
+    importance: pd.Series | None = None,
+    labels: Mapping[str, str] | None = None,
+) -> Page:
+    """The page of an evaluation, with whatever else is known.
+
+    Parameters
+    ----------
+    found : Evaluation
+        What `evaluate` returned.
+    title : str
+        Of the page.
+    model : tuple, optional
+        `config.json` and `history.tsv` of the model.
+    importance : pandas.Series, optional
+        Importance of each feature for the forest.
+    labels : mapping, optional
+        What a feature is called, such as its taxon.
+    """
+    more: list[Section] = []
+    tables: list[Table] = []
+    if importance is not None:
+        ordered = importance.sort_values(ascending=False, kind="stable")
+        more.append(_features(ordered, labels or {}))
+        tables.append(Table("importance", ordered.to_frame()))
+    if model is not None:
+        config, history = model
+        more += model_sections(config, history)
+        tables.append(Table("history", history.set_index(history.columns[0])))
+    page = evaluation_page(found, title, more)
+    return Page(page.title, page.lead, page.sections, [*page.tables, *tables])
+
+
+def _features(importance: pd.Series, labels: Mapping[str, str]) -> Section:
+    shown = importance.head(FEATURES)
+    text = (
+        "What the random forest reads: the mean decrease of impurity, summing to 1 "
+        "over all features. It is no reason for a single prediction, says nothing of "
+        "the direction, and is spread over features that go together."
+    )
+    chart = charts.top_features(shown.rename("importance"), labels)
+    title = f"The {len(shown)} most important of {len(importance):,} features"
+    return Section("Features", text, [Figure(title, chart)])

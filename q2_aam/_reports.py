@@ -1,0 +1,74 @@
+"""Visualizers: `evaluate` and `summarize`."""
+
+from pathlib import Path
+
+import pandas as pd
+import qiime2
+
+from aam_core.config import EvaluateConfig
+from q2_aam._inputs import frame, report
+from q2_aam._views import Run
+
+
+def evaluate(
+    output_dir: str,
+    predictions: pd.Series,
+    truth: qiime2.MetadataColumn,
+    details: pd.DataFrame = None,
+    other_predictions: pd.Series = None,
+    other_details: pd.DataFrame = None,
+    importance: pd.DataFrame = None,
+    model: Run = None,
+    groups: qiime2.MetadataColumn = None,
+    metadata: qiime2.Metadata = None,
+    taxonomy: qiime2.MetadataColumn = None,
+    name: str = EvaluateConfig.name,
+    other_name: str = EvaluateConfig.other_name,
+) -> None:
+    """Score predictions beside the truth and beside others."""
+    config = EvaluateConfig(name=name, other_name=other_name)
+
+    from aam_core.commands.evaluate import Predicted
+    from aam_core.commands.evaluate import evaluate as run
+    from aam_core.errors import InputError
+    from aam_core.report.samples import samples_page
+
+    if other_details is not None and other_predictions is None:
+        raise InputError("other_details needs other_predictions, too.")
+    other = None
+    if other_predictions is not None:
+        other = Predicted(config.other_name, other_predictions, other_details)
+    found = run(
+        Predicted(config.name, predictions, details),
+        truth.to_series(),
+        other=other,
+        groups=None if groups is None else groups.to_series(),
+        metadata=frame(metadata),
+        report=report,
+    )
+    labels = {} if taxonomy is None else taxonomy.to_series().dropna()
+    page = samples_page(
+        found,
+        f"Prediction of {truth.name}",
+        model=model,
+        importance=None if importance is None else importance.iloc[:, 0],
+        labels=dict(labels),
+    )
+    _write(page, output_dir)
+
+
+def summarize(output_dir: str, model: Run) -> None:
+    """Show how a model or encoder was trained."""
+    from aam_core.report.model import model_page
+
+    config, history = model
+    _write(model_page(config, history, f"Summary of an {config['kind']}"), output_dir)
+
+
+def _write(page, output_dir: str) -> None:
+    """The page, and its tables as files beside it."""
+    from aam_core.report.page import write_page, write_tables
+
+    folder = Path(output_dir)
+    write_page(page, folder / "index.html")
+    write_tables(page, folder)

@@ -1,0 +1,129 @@
+"""Pipelines `classify-samples` and `regress-samples`."""
+
+import biom
+import pandas as pd
+import qiime2
+from q2_types.feature_data import DNAFASTAFormat
+
+from aam_core.config import SamplesConfig
+from aam_core.errors import InputError
+from q2_aam._inputs import report, table_inputs
+
+
+def classify_samples(
+    ctx,
+    table,
+    metadata,
+    sequences=None,
+    encoder=None,
+    groups=None,
+    test_size=SamplesConfig.test_size,
+    rarefy_depth=SamplesConfig.rarefy_depth,
+    effort=SamplesConfig.effort,
+    seed=SamplesConfig.seed,
+    device=SamplesConfig.device,
+):
+    """Predict classes, compare with a forest, and report."""
+    config = SamplesConfig(
+        test_size=test_size,
+        rarefy_depth=rarefy_depth,
+        effort=effort,
+        seed=seed,
+        device=device,
+    )
+    given = table, metadata, sequences, encoder, groups
+    return _predict_samples(ctx, "classification", config, *given)
+
+
+def regress_samples(
+    ctx,
+    table,
+    metadata,
+    sequences=None,
+    encoder=None,
+    groups=None,
+    test_size=SamplesConfig.test_size,
+    rarefy_depth=SamplesConfig.rarefy_depth,
+    effort=SamplesConfig.effort,
+    seed=SamplesConfig.seed,
+    device=SamplesConfig.device,
+):
+    """Predict numbers, compare with a forest, and report."""
+    config = SamplesConfig(
+        test_size=test_size,
+        rarefy_depth=rarefy_depth,
+        effort=effort,
+        seed=seed,
+        device=device,
+    )
+    given = table, metadata, sequences, encoder, groups
+    return _predict_samples(ctx, "regression", config, *given)
+
+
+def _predict_samples(ctx, task, config, table, metadata, sequences, encoder, groups):
+    """Fit a model and a forest, predict what neither was fitted to, and compare."""
+    from aam_core.commands.samples import (
+        check_sequences,
+        held_out_samples,
+        options_of_training,
+        without_labels,
+    )
+    from aam_core.report.page import javascript
+
+    javascript()  # fails before the long work, if it does
+    column, group_column = metadata.name, None if groups is None else groups.name
+    every = _metadata(metadata, groups)
+    fasta = None if sequences is None else sequences.view(DNAFASTAFormat)
+    read = table_inputs(table.view(biom.Table), fasta)
+    check_sequences(**read)
+    ids = read["table"].sample_ids
+    held_out = held_out_samples(config, ids, every, column, task, group_column, report)
+    known = qiime2.Metadata(without_labels(every, column, held_out))
+    given = options_of_training(config, column, task, group_column, encoder)
+    given["metadata_column"] = list(given["metadata_column"])
+    model, predictions, details = ctx.get_action("aam", "train")(
+        table, known, sequences=sequences, encoder=encoder, **given
+    )
+    if held_out:
+        some = qiime2.Metadata(pd.DataFrame(index=pd.Index(held_out, name="id")))
+        (new,) = ctx.get_action("feature_table", "filter_samples")(table, metadata=some)
+        predictions, details = ctx.get_action("aam", "predict")(
+            new,
+            model,
+            sequences=sequences,
+            device=config.device,
+            missing_features=given["missing_features"],
+        )
+    forest, forest_details, importance = ctx.get_action("aam", "rf_baseline")(
+        table,
+        qiime2.Metadata(every),
+        model=model,
+        group_column=group_column,
+        held_out="others" if held_out else "folds",
+    )
+    (page,) = ctx.get_action("aam", "evaluate")(
+        predictions,
+        metadata,
+        details=details,
+        other_predictions=forest,
+        other_details=forest_details,
+        importance=importance,
+        model=model,
+        groups=groups,
+    )
+    return model, predictions, details, forest, forest_details, importance, page
+
+
+def _metadata(
+    metadata: qiime2.MetadataColumn, groups: qiime2.MetadataColumn | None
+) -> pd.DataFrame:
+    """The column that is predicted, and the groups."""
+    if groups is not None and groups.name == metadata.name:
+        raise InputError(
+            f"The groups are the column {metadata.name!r} that is to be predicted: "
+            "name another column, or leave the groups out."
+        )
+    columns = [metadata.to_series()]
+    if groups is not None:
+        columns.append(groups.to_series())
+    return pd.concat(columns, axis=1).rename_axis("id")

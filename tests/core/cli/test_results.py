@@ -1,0 +1,118 @@
+"""`aam classify`, `regress`, `evaluate` and `summarize`, as a user types them."""
+
+import json
+import re
+
+import pandas as pd
+import pytest
+
+from aam_core.config import effort
+from aam_core.report import page as pages
+from tests.commands import aam, inputs
+
+QUICK = ("--effort", "quick", "--device", "cpu", "--group-column", "subject")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    """Without the JavaScript, which takes seconds to bundle, and in a few steps."""
+    patch = pytest.MonkeyPatch()
+    patch.setitem(effort.STEPS, "quick", 6)
+    patch.setattr(pages, "javascript", lambda: "const bundle = 0;")
+    yield
+    patch.undo()
+
+
+def samples_in(path):
+    """The rows of the samples in a page."""
+    text = re.search(r'id="data">(.*?)</script>', path.read_text(), re.S)[1]
+    return json.loads(text)["samples"]
+
+
+@pytest.fixture(scope="module")
+def classified(files, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("classify") / "run"
+    taxa = folder.parent / "taxonomy.tsv"
+    taxa.write_text("Feature ID\tTaxon\nasv000\tg__Blautia\n")
+    given = inputs(files, "table", "sequences", "metadata")
+    more = ("--metadata-column", "kind", "--taxonomy", taxa, "--output-dir", folder)
+    done = aam("classify", *given, *more, *QUICK)
+    assert done.exit_code == 0, done.output
+    return folder, done.output
+
+
+def test_classify_leaves_everything_in_its_folder(classified):
+    folder, _ = classified
+    names = ("predictions", "details", "forest_predictions", "forest_details")
+    tables = [pd.read_csv(folder / f"{n}.tsv", sep="\t", index_col=0) for n in names]
+    for table in tables[1:]:
+        assert sorted(table.index) == sorted(tables[0].index)
+    assert len(samples_in(folder / "report.html")["rows"]) == 24
+    assert "g__Blautia" in (folder / "report.html").read_text()
+    log = (folder / "aam.log").read_text()
+    assert "q2-aam" in log.splitlines()[-2]  # the verdict
+    assert "report.html" in log.splitlines()[-1]
+
+
+def test_a_report_of_predictions(classified, files, tmp_path):
+    folder, _ = classified
+    report = tmp_path / "report.html"
+    given = [*inputs(files, "metadata"), "--metadata-column", "kind"]
+    for name in ("predictions", "details"):
+        given += [f"--{name}", folder / f"{name}.tsv"]
+        given += [f"--other-{name}", folder / f"forest_{name}.tsv"]
+    done = aam("evaluate", *given, "--output", report, "--other-name", "trees")
+    assert done.exit_code == 0, done.output
+    assert "trees" in report.read_text()
+    own, first = samples_in(report), samples_in(folder / "report.html")
+    shown = [own["columns"].index(c) for c in ("id", "predicted_1", "predicted_2")]
+    again = [first["columns"].index(c) for c in ("id", "predicted_1", "predicted_2")]
+    rows = [[row[i] for i in shown] for row in own["rows"]]
+    assert sorted(rows) == sorted([row[i] for i in again] for row in first["rows"])
+    done = aam("evaluate", *given, "--output", report)
+    assert "exists already" in done.output
+
+
+@pytest.mark.behaviour("name", "other_name", command="evaluate")
+def test_names_are_those_of_the_report(classified, files, tmp_path):
+    folder, _ = classified
+    report = tmp_path / "report.html"
+    given = [*inputs(files, "metadata"), "--metadata-column", "kind"]
+    given += ["--predictions", folder / "predictions.tsv", "--output", report]
+    given += ["--other-predictions", folder / "forest_predictions.tsv"]
+    done = aam("evaluate", *given, "--name", "one", "--other-name", "two")
+    assert done.exit_code == 0, done.output
+    assert "predicted by one and two" in report.read_text()
+    done = aam("evaluate", *given, "--name", "one", "--other-name", "one")
+    assert "a name of its own" in done.output
+
+
+def test_numbers_can_be_classes(files, tmp_path):
+    ids = pd.read_csv(files / "metadata.tsv", sep="\t", index_col=0).index
+    labels = pd.DataFrame({"group": [1, 2] * 12}, ids)
+    labels.to_csv(tmp_path / "m.tsv", sep="\t")
+    given = ("--metadata", tmp_path / "m.tsv", "--metadata-column", "group")
+    given += ("--predictions", tmp_path / "m.tsv")
+    for more, word in (((), "R²"), (("--classes",), "balanced accuracy")):
+        report = tmp_path / f"{word}.html"
+        done = aam("evaluate", *given, *more, "--output", report)
+        assert done.exit_code == 0, done.output
+        assert word in report.read_text()
+
+
+def test_a_summary(classified, tmp_path):
+    folder, _ = classified
+    done = aam("summarize", "--model", folder, "--output", tmp_path / "s.html")
+    assert done.exit_code == 0, done.output
+    text = (tmp_path / "s.html").read_text()
+    for words in ("Members", "Course of training", "Samples of each class of kind"):
+        assert words in text
+
+
+def test_wrong_input_is_told_before_anything_is_written(files, tmp_path):
+    given = inputs(files, "table", "sequences", "metadata")
+    out = ("--output-dir", tmp_path / "run")
+    done = aam("regress", *given, "--metadata-column", "kind", *out, *QUICK)
+    assert done.exit_code == 1
+    assert "Error: " in done.output
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,180 @@
+"""Pipelines and visualizers through `qiime2.plugins.aam.actions`."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+import qiime2
+from qiime2.plugins import aam
+
+from aam_core.config import effort
+from aam_core.report import page as pages
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    """Without the JavaScript, which takes seconds to bundle, and in a few steps."""
+    patch = pytest.MonkeyPatch()
+    patch.setitem(effort.STEPS, "quick", 6)
+    patch.setattr(pages, "javascript", lambda: "const bundle = 0;")
+    yield
+    patch.undo()
+
+
+def exported(visualization, folder):
+    """The page and the tables of a visualization."""
+    visualization.export_data(str(folder))
+    tables = {
+        path.stem: pd.read_csv(path, sep="\t", index_col=0, dtype={0: str})
+        for path in folder.glob("*.tsv")
+    }
+    return (folder / "index.html").read_text(), tables
+
+
+@pytest.fixture(scope="module")
+def classified(table, metadata):
+    column, sites = (metadata.get_column(n) for n in ("habitat", "site"))
+    return aam.pipelines.classify_samples(
+        table, column, groups=sites, effort="quick", device="cpu"
+    )
+
+
+def test_classes_of_all_samples_from_one_command(classified, metadata, tmp_path):
+    assert str(classified.model.type) == "AAMModel[Classification]"
+    found = {
+        name: getattr(classified, name).view(pd.Series)
+        for name in ("predictions", "forest_predictions")
+    }
+    for series in found.values():
+        assert sorted(series.index) == sorted(metadata.ids)
+    assert list(classified.details.view(pd.DataFrame)) == ["soil", "water"]
+    page, tables = exported(classified.report, tmp_path)
+    assert "Prediction of habitat" in page
+    samples = tables["samples"]
+    predicted = found["predictions"][samples.index]
+    assert (samples["predicted_1"] == predicted).all()
+    assert (samples["predicted_2"] == found["forest_predictions"][samples.index]).all()
+    sites = metadata.get_column("site").to_series()
+    assert (samples["group"] == sites[samples.index]).all()
+    assert {"importance", "history", "confusion", "groups"} <= set(tables)
+    split = classified.model.view(dict)["split"]
+    folds = [set(sites[fold]) for fold in split["folds"]]
+    assert not folds[0] & folds[1]
+
+
+def test_steps_are_in_the_provenance(classified, tmp_path):
+    path = classified.report.save(str(tmp_path / "report.qzv"))
+    loaded = qiime2.sdk.Result.load(path)
+    actions = {
+        match
+        for file in loaded._archiver.provenance_dir.rglob("action.yaml")
+        for match in re.findall(r"^    action: (\w+)", file.read_text(), re.M)
+    }
+    assert {"classify_samples", "train", "rf_baseline", "evaluate"} <= actions
+
+
+def test_numbers_of_samples_that_are_held_out(hashed_table, sequences, metadata):
+    column, sites = (metadata.get_column(n) for n in ("ph", "site"))
+    options = {"test_size": 0.3, "effort": "quick", "device": "cpu"}
+    found = aam.pipelines.regress_samples(
+        hashed_table, column, sequences=sequences, groups=sites, **options
+    )
+    out = found.predictions.view(pd.Series).index
+    assert len(out) == 8  # two of six sites of four
+    assert sorted(found.forest_predictions.view(pd.Series).index) == sorted(out)
+    training = found.model.view(dict)["split"]["training"]
+    assert sorted([*training, *out]) == sorted(metadata.ids)
+    sites = sites.to_series()
+    assert not set(sites[training]) & set(sites[out])
+    details = found.details.view(pd.DataFrame)
+    assert {"ph_predicted", "reads", "far_fraction"} <= set(details)
+
+
+def test_groups_and_target_differ(table, metadata):
+    column = metadata.get_column("habitat")
+    with pytest.raises(ValueError, match="to be predicted"):
+        aam.pipelines.classify_samples(table, column, groups=column)
+
+
+def test_two_sets_of_predictions_and_all_that_is_shown_beside_them(
+    regression, table, metadata, tmp_path
+):
+    forest = aam.actions.rf_baseline(
+        table, metadata, model=regression.model, n_estimators=10, n_jobs=1
+    )
+    truth = metadata.get_column("ph")
+    report = aam.visualizers.evaluate(
+        regression.predictions,
+        truth,
+        details=regression.details,
+        other_predictions=forest.predictions,
+        other_details=forest.details,
+        importance=forest.importance,
+        model=regression.model,
+        metadata=metadata,
+        name="first",
+        other_name="second",
+    ).visualization
+    page, tables = exported(report, tmp_path)
+    assert "predicted by first and second" in page
+    own = regression.predictions.view(pd.Series)
+    samples = tables["samples"]
+    errors = own[samples.index] - truth.to_series()[samples.index]
+    assert np.allclose(samples["error_1"], errors, rtol=1e-4)
+    assert {"habitat", "site", "lower_1", "upper_1"} <= set(samples)
+    scores = tables["scores"].query("of == 'first'")["value"]
+    assert scores["mae"] == pytest.approx(errors.abs().mean())
+
+
+def test_features_have_the_names_of_a_taxonomy(regression, table, metadata, tmp_path):
+    importance = aam.actions.rf_baseline(
+        table, metadata, model=regression.model, n_estimators=10, n_jobs=1
+    ).importance
+    features = importance.view(pd.DataFrame).index
+    taxa = pd.Series("g__Blautia", features.rename("id"), name="Taxon")
+    report = aam.visualizers.evaluate(
+        regression.predictions,
+        metadata.get_column("ph"),
+        importance=importance,
+        taxonomy=qiime2.CategoricalMetadataColumn(taxa),
+    ).visualization
+    assert "1. g__Blautia" in exported(report, tmp_path)[0]
+
+
+def test_details_of_nobody_are_refused(regression, metadata):
+    with pytest.raises(ValueError, match="needs other_predictions"):
+        aam.visualizers.evaluate(
+            regression.predictions,
+            metadata.get_column("ph"),
+            other_details=regression.details,
+        )
+
+
+def test_summaries_of_an_encoder_and_of_a_model(
+    encoder, regression, classification, tmp_path
+):
+    for number, (artifact, words) in enumerate(
+        [
+            (encoder, "An encoder of 24 samples"),
+            (regression.model, "Distribution of depth"),
+            (classification.model, "Samples of each class of habitat"),
+        ]
+    ):
+        report = aam.visualizers.summarize(artifact).visualization
+        page, tables = exported(report, tmp_path / str(number))
+        assert words in page
+        assert len(tables["history"]) == len(artifact.view(qiime2.Metadata).ids)
+
+
+def test_a_forest_of_others_needs_a_model(table, metadata):
+    with pytest.raises(ValueError, match="needs a model"):
+        aam.actions.rf_baseline(
+            table, metadata, metadata_column=["ph"], held_out="others"
+        )
+
+
+def test_few_options_are_all_that_the_front_door_shows():
+    signature = aam.pipelines.classify_samples.signature
+    assert len(signature.inputs) + len(signature.parameters) <= 12
+    assert "epochs" not in signature.parameters
