@@ -138,6 +138,21 @@ def encoder_factory():
     return qiime2.Artifact.import_data("AAMEncoder", str(GENERAL))
 
 
+def embed_example(use):
+    """Embed samples with the general encoder."""
+    table = use.init_artifact("table", table_factory)
+    use.action(
+        use.UsageAction("aam", "embed"),
+        use.UsageInputs(table=table),
+        use.UsageOutputNames(
+            embedding="embedding",
+            asv_embedding="asv_embedding",
+            distance_matrix="predicted_unifrac",
+            pcoa="pcoa",
+        ),
+    )
+
+
 def evaluate_example(use):
     """Look at predictions of a number."""
     predictions = use.init_artifact("predictions", predictions_factory)

@@ -147,3 +147,16 @@ class RegressionDetailsFormat(TextFileFormat):
 RegressionDetailsDirectoryFormat = SingleFileDirectoryFormat(
     "RegressionDetailsDirectoryFormat", "details.tsv", RegressionDetailsFormat
 )
+
+
+class AAMEmbeddingFormat(TextFileFormat):
+    """Coordinates of samples or features: numbers by id."""
+
+    def _validate_(self, level: str) -> None:
+        with self.open() as handle:
+            _check_table(handle, level, first="id")
+
+
+AAMEmbeddingDirectoryFormat = SingleFileDirectoryFormat(
+    "AAMEmbeddingDirectoryFormat", "embedding.tsv", AAMEmbeddingFormat
+)

@@ -10,6 +10,7 @@ import qiime2
 
 from q2_aam._formats import (
     AAMConfigFormat,
+    AAMEmbeddingFormat,
     AAMEncoderDirectoryFormat,
     AAMHistoryFormat,
     AAMModelDirectoryFormat,
@@ -99,19 +100,41 @@ def _model_to_metadata(fmt: AAMModelDirectoryFormat) -> qiime2.Metadata:
     return _run_metadata(fmt)
 
 
-@plugin.register_transformer
-def _frame_to_details(details: pd.DataFrame) -> RegressionDetailsFormat:
-    fmt = RegressionDetailsFormat()
+def _write_numbers(numbers: pd.DataFrame, fmt: Any) -> Any:
     with fmt.open() as handle:
-        details.to_csv(handle, sep="\t", index_label="id")
+        numbers.to_csv(handle, sep="\t", index_label="id")
     return fmt
 
 
-@plugin.register_transformer
-def _details_to_frame(fmt: RegressionDetailsFormat) -> pd.DataFrame:
+def _read_numbers(fmt: Any) -> pd.DataFrame:
     return pd.read_csv(str(fmt), sep="\t", dtype={"id": str}).set_index("id")
 
 
 @plugin.register_transformer
+def _frame_to_details(details: pd.DataFrame) -> RegressionDetailsFormat:
+    return _write_numbers(details, RegressionDetailsFormat())
+
+
+@plugin.register_transformer
+def _details_to_frame(fmt: RegressionDetailsFormat) -> pd.DataFrame:
+    return _read_numbers(fmt)
+
+
+@plugin.register_transformer
 def _details_to_metadata(fmt: RegressionDetailsFormat) -> qiime2.Metadata:
-    return qiime2.Metadata(_details_to_frame(fmt).astype(float))
+    return qiime2.Metadata(_read_numbers(fmt).astype(float))
+
+
+@plugin.register_transformer
+def _frame_to_embedding(embedding: pd.DataFrame) -> AAMEmbeddingFormat:
+    return _write_numbers(embedding, AAMEmbeddingFormat())
+
+
+@plugin.register_transformer
+def _embedding_to_frame(fmt: AAMEmbeddingFormat) -> pd.DataFrame:
+    return _read_numbers(fmt)
+
+
+@plugin.register_transformer
+def _embedding_to_metadata(fmt: AAMEmbeddingFormat) -> qiime2.Metadata:
+    return qiime2.Metadata(_read_numbers(fmt).astype(float))

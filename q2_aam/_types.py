@@ -1,5 +1,6 @@
-"""Semantic types: a pre-trained encoder, a trained model, details of a regression."""
+"""Semantic types: encoder, model, details of a regression, embeddings."""
 
+from q2_types.feature_data import FeatureData
 from q2_types.sample_data import SampleData
 from qiime2.plugin import SemanticType
 
@@ -9,4 +10,8 @@ Regression = SemanticType("Regression", variant_of=AAMModel.field["task"])
 Classification = SemanticType("Classification", variant_of=AAMModel.field["task"])
 RegressionDetails = SemanticType(
     "RegressionDetails", variant_of=SampleData.field["type"]
+)
+AAMEmbedding = SemanticType(
+    "AAMEmbedding",
+    variant_of=[SampleData.field["type"], FeatureData.field["type"]],
 )

@@ -11,6 +11,7 @@ from q2_sample_classifier import (
 from q2_types.distance_matrix import DistanceMatrix
 from q2_types.feature_data import FeatureData, Sequence
 from q2_types.feature_table import FeatureTable, Frequency
+from q2_types.ordination import PCoAResults
 from q2_types.sample_data import SampleData
 from q2_types.tree import Phylogeny, Rooted
 from qiime2.plugin import (
@@ -27,6 +28,7 @@ from qiime2.plugin import (
 )
 
 from aam_core.config import (
+    EmbedConfig,
     EvaluateConfig,
     ForestConfig,
     PredictConfig,
@@ -36,8 +38,11 @@ from aam_core.config import (
 )
 from q2_aam import __version__, _examples
 from q2_aam._baseline import rf_baseline
+from q2_aam._embed import embed
 from q2_aam._formats import (
     AAMConfigFormat,
+    AAMEmbeddingDirectoryFormat,
+    AAMEmbeddingFormat,
     AAMEncoderDirectoryFormat,
     AAMHistoryFormat,
     AAMModelDirectoryFormat,
@@ -53,6 +58,7 @@ from q2_aam._samples import classify_samples, regress_samples
 from q2_aam._signature import parameter_descriptions, parameter_types
 from q2_aam._train import train
 from q2_aam._types import (
+    AAMEmbedding,
     AAMEncoder,
     AAMModel,
     Classification,
@@ -92,9 +98,11 @@ plugin.register_formats(
     AAMModelDirectoryFormat,
     RegressionDetailsFormat,
     RegressionDetailsDirectoryFormat,
+    AAMEmbeddingFormat,
+    AAMEmbeddingDirectoryFormat,
 )
 plugin.register_semantic_types(
-    AAMEncoder, AAMModel, Regression, Classification, RegressionDetails
+    AAMEncoder, AAMModel, Regression, Classification, RegressionDetails, AAMEmbedding
 )
 plugin.register_artifact_class(
     AAMEncoder,
@@ -116,6 +124,13 @@ plugin.register_artifact_class(
     RegressionDetailsDirectoryFormat,
     description="All targets of a regression, with quantiles and intervals.",
 )
+
+for kind, what in ((SampleData, "sample"), (FeatureData, "ASV")):
+    plugin.register_artifact_class(
+        kind[AAMEmbedding],
+        AAMEmbeddingDirectoryFormat,
+        description=f"Coordinates of each {what}, as an encoder sees it.",
+    )
 
 # What several actions share
 
@@ -323,6 +338,37 @@ plugin.methods.register_function(
     ),
     citations=FOREST,
     examples={"Random forest on a numeric column": _examples.rf_baseline_example},
+)
+
+plugin.methods.register_function(
+    function=embed,
+    inputs=TABLE | SEQUENCES | {"encoder": AAMEncoder},
+    parameters=parameter_types(EmbedConfig),
+    outputs=[
+        ("embedding", SampleData[AAMEmbedding]),
+        ("asv_embedding", FeatureData[AAMEmbedding]),
+        ("distance_matrix", DistanceMatrix),
+        ("pcoa", PCoAResults),
+    ],
+    input_descriptions=TABLE_DESCRIPTION
+    | SEQUENCES_DESCRIPTION
+    | {"encoder": "Pre-trained encoder. Without, the general one of the package."},
+    parameter_descriptions=parameter_descriptions(EmbedConfig),
+    output_descriptions={
+        "embedding": "Coordinates of each sample.",
+        "asv_embedding": "Coordinates of each ASV, which depend on its sequence alone.",
+        "distance_matrix": "Predicted distances between samples: UniFrac without a "
+        "phylogeny, if the encoder has learned UniFrac.",
+        "pcoa": "Principal coordinates of these distances, for emperor.",
+    },
+    name="Embed samples and ASVs",
+    description=(
+        "What an encoder makes of samples and ASVs, as coordinates; the distances "
+        "between samples that it predicts without a phylogeny; and their ordination. "
+        "ASVs may be others than those of pre-training."
+    ),
+    citations=TRANSFORMER + UNIFRAC,
+    examples={"Embed with the general encoder": _examples.embed_example},
 )
 
 COLUMN = MetadataColumn[Categorical | Numeric]

@@ -33,7 +33,7 @@ from aam_core.cli.options import (
     given_options,
     make_config,
 )
-from aam_core.cli.results import classify, evaluate, regress, summarize
+from aam_core.cli.results import classify, embed, evaluate, regress, summarize
 from aam_core.cli.run_folder import messages, run_folder, state_folder
 from aam_core.cli.shared import (
     classifier_option,
@@ -253,5 +253,5 @@ def rf_baseline(
             click.echo(f"{name}\t{value:.4f}")
 
 
-for command in (classify, regress, evaluate, summarize):
+for command in (classify, regress, embed, evaluate, summarize):
     main.add_command(command)

@@ -233,6 +233,39 @@ def column_of(metadata: pd.DataFrame, name: str | None) -> pd.Series | None:
     return metadata[name]
 
 
+@configured("embed")
+@click.command(cls=Topical)
+@table_options
+@click.option(
+    "--encoder",
+    type=DIRECTORY,
+    help="What pretrain wrote; without, the general encoder of the package.",
+)
+@click.option("--output-dir", required=True, type=NEW, help="Folder for all results.")
+@click.option(
+    "--overwrite", is_flag=True, help="Replace what an earlier run wrote there."
+)
+def embed(
+    table: Path,
+    sequences: Path | None,
+    encoder: Path | None,
+    output_dir: Path,
+    overwrite: bool,
+    **given: Any,
+) -> None:
+    """Embed samples and ASVs; distances and their ordination without a tree."""
+    with clear_errors():
+        config = make_config("embed", given)
+        with run_folder(output_dir, overwrite) as folder:
+            from aam_core.commands.embed import embed as run
+
+            found = run(config, model_in(encoder), **read_table(table, sequences))
+            write_table(found.samples, folder / "embedding.tsv")
+            write_table(found.asvs, folder / "asv_embedding.tsv")
+            write_table(found.distances.to_data_frame(), folder / "distances.tsv")
+            found.pcoa.write(str(folder / "pcoa.txt"))
+
+
 @configured("summarize")
 @click.command(cls=Topical)
 @click.option(

@@ -79,7 +79,7 @@ class PredictConfig(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EmbedConfig(CacheOptions, DeviceOptions, FeatureOptions):
-    """Options of embeddings, which Python alone offers; the rest is the encoder's."""
+    """Options of `embed`; how samples are read is the encoder's own."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -112,6 +112,7 @@ COMMANDS: Mapping[str, type[Options]] = {
     "train": TrainConfig,
     "predict": PredictConfig,
     "rf-baseline": ForestConfig,
+    "embed": EmbedConfig,
     "evaluate": EvaluateConfig,
     "summarize": SummarizeConfig,
 }

@@ -3,7 +3,7 @@
 Shapes: N samples, F features, D width.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -145,7 +145,7 @@ def predicted_distances(
     import skbio  # slow
 
     saved = read_kind(encoder, "encoder")
-    _check_learned(saved)
+    check_learned(saved)
     found = _of_samples(
         "distance_embedding", saved, config, encoder, table, sequences, report
     )
@@ -169,7 +169,7 @@ def distances_between(embedding_ND: np.ndarray, scale: float = 1.0) -> np.ndarra
     return found
 
 
-def _check_learned(saved: Mapping[str, Any]) -> None:
+def check_learned(saved: Mapping[str, Any]) -> None:
     """Refuse distances that nothing was learned of."""
     options = saved["options"]
     if not options["penalty"]:
@@ -195,6 +195,21 @@ def _of_samples(
     report: Report,
 ) -> pd.DataFrame:
     """An output of the encoder with D numbers per sample, in the table's order."""
+    return outputs_of_samples(
+        (name,), saved, config, encoder, table, sequences, report
+    )[name]
+
+
+def outputs_of_samples(
+    names: Sequence[str],
+    saved: Mapping[str, Any],
+    config: EmbedConfig,
+    encoder: Path,
+    table: FeatureTable,
+    sequences: Mapping[str, str] | None,
+    report: Report,
+) -> dict[str, pd.DataFrame]:
+    """Outputs of the encoder with D numbers per sample, in the table's order."""
     device = choose_device(config)
     study = read_as_trained(saved, table, sequences, config, report)
     network = made_ready(load_encoder(encoder), config, device, report)
@@ -203,10 +218,15 @@ def _of_samples(
     asvs = encode_table(network, study, every, config, device, buffer=buffer)
     maker = batches_as_trained(saved, study)
     found = collect(
-        lambda batch: network(batch, asvs(batch)), maker, every, (name,), config, device
+        lambda batch: network(batch, asvs(batch)),
+        maker,
+        every,
+        tuple(names),
+        config,
+        device,
     )
-    frame = _frame(found[name], study.table.sample_ids)
-    return in_table_order(frame, table.sample_ids)
+    frames = {n: _frame(found[n], study.table.sample_ids) for n in names}
+    return {n: in_table_order(f, table.sample_ids) for n, f in frames.items()}
 
 
 def _frame(vectors: Tensor, ids: Any) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from aam_core.metrics import DRAWS
+from aam_core.bootstrap import DRAWS
 
 BINS = 10  #: of probability, of equal width
 CHANCES = 200  #: draws of labels from the probabilities

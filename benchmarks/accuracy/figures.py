@@ -1,4 +1,4 @@
-"""Figures of the yardstick, as SVG; needs `pip install "q2-aam[figures]"`.
+"""Figures of the yardstick, as SVG.
 
 Colours are those of Okabe and Ito (2008), which the colour-blind tell apart; shapes
 tell contenders apart without any colour.

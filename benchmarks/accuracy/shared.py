@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +26,7 @@ NOTE = (
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
-def _can_draw(context: click.Context, option: click.Parameter, value: Any) -> Any:
-    if value is not None and find_spec("altair") is None:
-        raise click.UsageError('--figures needs altair: pip install "q2-aam[figures]".')
-    return value
-
-
-FIGURES = click.option(
-    "--figures", type=FOLDER, callback=_can_draw, help="Folder of figures (SVG)."
-)
+FIGURES = click.option("--figures", type=FOLDER, help="Folder of figures (SVG).")
 FOLDS = click.option(
     "--folds", default=5, show_default=True, help="Folds of each seed."
 )

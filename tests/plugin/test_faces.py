@@ -15,18 +15,19 @@ BEFORE = ("pretrain", "train", "predict", "rf-baseline")  #: what it consists of
 
 #: What is read: the option of `aam`, its name in QIIME 2, and the commands.
 READ = [
-    ("table", "table", (*BEFORE, *DOOR)),
+    ("table", "table", (*BEFORE, *DOOR, "embed")),
     ("metadata", "metadata", (*BEFORE, "evaluate")),
     ("metadata_column", "metadata", DOOR),  # a column is metadata in QIIME 2
     ("metadata_column", "truth", ("evaluate",)),
     ("group_column", "groups", (*DOOR, "evaluate")),
-    ("sequences", "sequences", (*LEARN, "predict", *DOOR)),
+    ("sequences", "sequences", (*LEARN, "predict", *DOOR, "embed")),
     ("tree", "phylogeny", LEARN),
     ("unifrac_matrix", "distance_matrix", LEARN),
     ("pretrained_encoder", "pretrained_encoder", ("pretrain",)),  # encoder is written
     ("pretrained_encoder", "encoder", ("train", *DOOR)),
     ("resume_from", "resume_from", LEARN),
     ("model", "model", ("predict", "rf-baseline", "summarize")),
+    ("encoder", "encoder", ("embed",)),
     ("predictions", "predictions", ("evaluate",)),
     ("details", "details", ("evaluate",)),
     ("other_predictions", "other_predictions", ("evaluate",)),
@@ -37,7 +38,7 @@ ONLY_AAM = [
     ("metadata", DOOR, "in QIIME 2 a column brings its metadata along"),
     ("taxonomy", DOOR, "in QIIME 2 evaluate takes it; the steps show how"),
     ("classes", ("evaluate",), "in QIIME 2 the type of the predictions says it"),
-    ("output_dir", (*LEARN, *DOOR), "QIIME 2 names each output itself"),
+    ("output_dir", (*LEARN, *DOOR, "embed"), "QIIME 2 names each output itself"),
     (
         "output",
         ("predict", "rf-baseline", "evaluate", "summarize"),

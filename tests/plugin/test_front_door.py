@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import qiime2
+import skbio
 from qiime2.plugins import aam
 
 from aam_core.config import effort
@@ -178,3 +179,20 @@ def test_few_options_are_all_that_the_front_door_shows():
     signature = aam.pipelines.classify_samples.signature
     assert len(signature.inputs) + len(signature.parameters) <= 12
     assert "epochs" not in signature.parameters
+
+
+def test_embeddings_distances_and_ordination(hashed_table, sequences, encoder, table):
+    options = {"sequences": sequences, "encoder": encoder, "device": "cpu"}
+    found = aam.actions.embed(hashed_table, **options)
+    assert str(found.embedding.type) == "SampleData[AAMEmbedding]"
+    assert str(found.asv_embedding.type) == "FeatureData[AAMEmbedding]"
+    samples = found.embedding.view(pd.DataFrame)
+    assert samples.shape == (24, 8)
+    assert list(found.embedding.view(qiime2.Metadata).ids) == list(samples.index)
+    matrix = found.distance_matrix.view(skbio.DistanceMatrix)
+    ordered = found.pcoa.view(skbio.OrdinationResults)
+    assert list(matrix.ids) == list(ordered.samples.index) == list(samples.index)
+    again = aam.actions.embed(table, encoder=encoder, device="cpu").embedding
+    again = again.view(pd.DataFrame).loc[samples.index]
+    assert np.allclose(again, samples, atol=1e-4)
+    found.embedding.validate("max")

@@ -4,16 +4,19 @@ import subprocess
 import sys
 
 import pytest
+from q2_types.feature_data import FeatureData
 from q2_types.sample_data import SampleData
 from qiime2.plugin.testing import TestPluginBase
 from qiime2.plugins import aam
 
 from q2_aam._formats import (
+    AAMEmbeddingDirectoryFormat,
     AAMEncoderDirectoryFormat,
     AAMModelDirectoryFormat,
     RegressionDetailsDirectoryFormat,
 )
 from q2_aam._types import (
+    AAMEmbedding,
     AAMEncoder,
     AAMModel,
     Classification,
@@ -33,6 +36,7 @@ class RegistrationTests(TestPluginBase):
             Regression,
             Classification,
             RegressionDetails,
+            AAMEmbedding,
         ):
             self.assertRegisteredSemanticType(kind)
 
@@ -41,6 +45,8 @@ class RegistrationTests(TestPluginBase):
             (AAMEncoder, AAMEncoderDirectoryFormat),
             (AAMModel[Regression | Classification], AAMModelDirectoryFormat),
             (SampleData[RegressionDetails], RegressionDetailsDirectoryFormat),
+            (SampleData[AAMEmbedding], AAMEmbeddingDirectoryFormat),
+            (FeatureData[AAMEmbedding], AAMEmbeddingDirectoryFormat),
         ):
             self.assertSemanticTypeRegisteredToFormat(kind, fmt)
 

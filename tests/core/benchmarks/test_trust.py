@@ -17,7 +17,6 @@ from benchmarks.accuracy import (
     curves,
     opponents,
     ours,
-    shared,
     trust,
 )
 from benchmarks.accuracy.cells import Cell, parts_of
@@ -266,15 +265,7 @@ def test_across(words, tmp_path, monkeypatch):
     assert {row["MAE"] for row in known_rows} == {"0.100 ± nan"}
 
 
-def test_figures_without_altair_are_refused_at_once(words, monkeypatch):
-    monkeypatch.setattr(shared, "find_spec", lambda name: None)
-    done = CliRunner().invoke(trust.main, [*words, "--figures", "here"])
-    assert done.exit_code == 2
-    assert "q2-aam[figures]" in done.output
-
-
 def test_figures_say_what_was_measured(words, tmp_path, monkeypatch):
-    pytest.importorskip("altair")
     monkeypatch.setattr(across, "FEWEST", 10)
     words = [*words, "--seed", "0", "--folds", "2", "--figures", str(tmp_path)]
     invoked(trust, words, tmp_path, "coverage")
