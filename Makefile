@@ -20,7 +20,7 @@ help:  ## list the targets
 
 setup: $(PLUGIN)  ## set up the environment and stop
 
-demo: $(PLUGIN)  ## pretrain, train, predict and a forest on real data, with pictures
+demo: $(PLUGIN)  ## from a table to reports, on real data
 	bash demo/run.sh
 
 test: lint $(PLUGIN)  ## check the style and run all tests

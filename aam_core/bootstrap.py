@@ -17,6 +17,7 @@ from aam_core.metrics import LEAST_PROBABILITY
 DRAWS = 1000
 AT_ONCE = 5_000_000  #: weights of draws in memory
 LEVEL = 0.95  #: of the intervals
+FEW = 30  #: samples, or groups, below which scores prove little
 #: Scores that are errors: lower is better, and a ratio of two means something.
 ERRORS = ("mae", "rmse", "log_loss")
 

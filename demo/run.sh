@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The whole tour on real data: pre-train, train, predict, and a random forest to
-# compare with. Every command is shown before it runs. Start it with `make demo`.
+# The whole tour on real data: from a table to reports, new samples, and an encoder of
+# one's own. Every command is shown before it runs. Start it with `make demo`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -24,29 +24,22 @@ run() {
   "$@"
 }
 
-# What is done for each target, after pre-training.
-# $1 name of the target, $2 metadata column, $3 task
+# The front door: a model, a forest, out-of-fold predictions of both, and a report; and
+# what the model makes of samples whose labels nobody knows.
+# $1 name of the target, $2 metadata column, $3 classify or regress
 learn() {
-  run qiime aam train \
+  run qiime aam "$3-samples" \
     --i-table $OUT/labelled-table.qza \
     --i-sequences $OUT/sequences.qza \
-    --i-encoder $OUT/encoder.qza \
     --m-metadata-file $IN/labelled.tsv \
-    --p-metadata-column "$2" \
-    --p-task "$3" \
-    --p-rarefy-depth $DEPTH \
-    --p-freeze-base --p-batch-size 4 \
+    --m-metadata-column "$2" \
     --o-model "$OUT/$1-model.qza" \
     --o-predictions "$OUT/$1-predictions.qza" \
     --o-details "$OUT/$1-details.qza" \
-    --verbose
-  run qiime aam rf-baseline \
-    --i-table $OUT/labelled-table.qza \
-    --i-model "$OUT/$1-model.qza" \
-    --m-metadata-file $IN/labelled.tsv \
-    --o-predictions "$OUT/$1-forest-predictions.qza" \
-    --o-details "$OUT/$1-forest-details.qza" \
-    --o-importance "$OUT/$1-forest-importance.qza" \
+    --o-forest-predictions "$OUT/$1-forest-predictions.qza" \
+    --o-forest-details "$OUT/$1-forest-details.qza" \
+    --o-importance "$OUT/$1-importance.qza" \
+    --o-report "$OUT/$1-report.qzv" \
     --verbose
   run qiime aam predict \
     --i-table $OUT/unlabelled-table.qza \
@@ -58,20 +51,6 @@ learn() {
   run qiime metadata tabulate \
     --m-input-file "$OUT/$1-new-details.qza" \
     --o-visualization "$OUT/$1-new-details.qzv"
-}
-
-# The same picture of the model's and of the forest's predictions, each sample by what
-# was fitted without its fold.
-# $1 name of the target, $2 metadata column, $3 visualizer of q2-sample-classifier
-show() {
-  local who
-  for who in "$1" "$1-forest"; do
-    run qiime sample-classifier "$3" \
-      --i-predictions "$OUT/$who-predictions.qza" \
-      --m-truth-file $IN/labelled.tsv \
-      --m-truth-column "$2" \
-      --o-visualization "$OUT/$who-predictions.qzv"
-  done
 }
 
 rm -rf $OUT
@@ -98,34 +77,47 @@ for part in labelled unlabelled; do
     --o-filtered-table $OUT/$part-table.qza
 done
 
-title "2. Pre-train an encoder on all 82 samples: no labels are used"
+title "2. Latitude, a number: a table and a column are all that it takes"
+learn latitude latitude regress
+
+title "3. Region, a class: the same"
+learn region Region classify
+
+title "4. An encoder of these samples alone, 82 with and without labels, by UniFrac"
 run qiime aam pretrain \
   --i-table $OUT/table.qza \
   --i-sequences $OUT/sequences.qza \
   --i-phylogeny $OUT/phylogeny.qza \
   --p-preset tiny \
   --p-rarefy-depth $DEPTH \
-  --p-epochs 40 --p-lr 0.001 \
+  --p-epochs 20 --p-lr 0.001 \
   --o-encoder $OUT/encoder.qza \
   --verbose
+run qiime aam summarize \
+  --i-model $OUT/encoder.qza \
+  --o-visualization $OUT/encoder.qzv
+run qiime aam embed \
+  --i-table $OUT/table.qza \
+  --i-sequences $OUT/sequences.qza \
+  --i-encoder $OUT/encoder.qza \
+  --o-embedding $OUT/embedding.qza \
+  --o-asv-embedding $OUT/asv-embedding.qza \
+  --o-distance-matrix $OUT/predicted-unifrac.qza \
+  --o-pcoa $OUT/pcoa.qza \
+  --verbose
 
-title "3. Region: learn from 21 samples, each predicted without its fold; a random forest"
-learn region Region classification
-
-title "4. The same for a number: latitude"
-learn latitude latitude regression
-
-title "5. Pictures"
-show region Region confusion-matrix
-show latitude latitude scatterplot
-python demo/pictures.py $OUT
+# the pages alone, for a browser
+for name in latitude region; do
+  qiime tools export --input-path $OUT/$name-report.qzv \
+    --output-path $OUT/$name-report >/dev/null
+done
 
 title "Done in $((SECONDS / 60)) min $((SECONDS % 60)) s"
 echo "This shows how it is done, not how well: 21 labelled samples prove nothing"
 echo "about accuracy. Each vineyard has further samples in other folds, so no sample"
 echo "that is predicted is from a new place."
 echo
-echo "Pictures to open:"
-ls $OUT/*.png | sed 's/^/  /'
-echo "Interactive ones, for https://view.qiime2.org or 'qiime tools view':"
+echo "Visualizations, for https://view.qiime2.org or 'qiime tools view':"
 ls $OUT/*.qzv | sed 's/^/  /'
+echo "The reports, for any browser:"
+ls $OUT/*-report/index.html | sed 's/^/  /'

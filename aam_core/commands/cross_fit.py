@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from aam_core.bootstrap import FEW
 from aam_core.config import TrainConfig
 from aam_core.data.intervals import interval_half_widths, spread_of, widening_of
 from aam_core.data.labels import Labels
@@ -37,8 +38,6 @@ from aam_core.training.train_session import BASE, head_shape
 
 #: Samples whose members take long enough to be told.
 MANY = 500
-#: Samples, or groups, below which scores prove little.
-FEW = 20
 
 
 class CrossFit:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from aam_core.bootstrap import (
+    FEW,
     Estimate,
     classification_scores,
     compared,
@@ -24,7 +25,6 @@ from aam_core.reporting import Report, logger
 #: Columns of details that are no probabilities.
 RELIABILITY = ("reads", "few_reads", "far_fraction")
 CHANCE = "by chance"  #: name of the scores without any model
-FEW = 20  #: samples, or groups, below which scores prove little
 
 
 @dataclass(frozen=True, eq=False)

@@ -38,8 +38,9 @@ def size_of(samples: int) -> dict[str, float]:
 def line(values: Sequence[dict[str, Any]], x: str, y: str) -> alt.Chart:
     """A dashed grey line through a few points."""
     drawn = alt.Chart(alt.Data(values=chart_values(values)))
+    scale = alt.Scale(zero=False)  # else it would draw 0 into the panel
     return drawn.mark_line(color=GREY, strokeDash=[4, 3], strokeWidth=1).encode(
-        x=f"{x}:Q", y=f"{y}:Q"
+        x=alt.X(f"{x}:Q", scale=scale), y=alt.Y(f"{y}:Q", scale=scale)
     )
 
 

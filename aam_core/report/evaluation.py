@@ -98,10 +98,11 @@ def verdict(found: Evaluation) -> str:
     where += f"{theirs}."
     sign = 1 if name in ERRORS else -1
     low, high = sorted((sign * differ.low, sign * differ.high))
+    noise = f"({NAMES[name]}), by more than the noise of these {units}."
     if high < 0:
-        return f"{ours} predicts better than {theirs}, by more than the noise. {where}"
+        return f"{ours} predicts better than {theirs} {noise} {where}"
     if low > 0:
-        return f"{theirs} predicts better than {ours}, by more than the noise. {where}"
+        return f"{theirs} predicts better than {ours} {noise} {where}"
     return (
         f"{ours} and {theirs} differ by less than the noise: other {units} could turn "
         f"it round. {where}"
