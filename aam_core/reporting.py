@@ -2,12 +2,13 @@
 
 import logging
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
 logger = logging.getLogger("aam_core")
 
+FEW_OF_CLASS = 5  #: samples below which a class is told
 Report = Callable[[str], None]  #: takes sentences for the user
 
 
@@ -26,6 +27,53 @@ class Log:
         """Pass a sentence on, and keep it."""
         self.lines.append(line)
         self._report(line)
+
+
+def closing_lines(config: Mapping[str, Any]) -> list[str]:
+    """What of the input a run did not use, or had too little of.
+
+    Parameters
+    ----------
+    config : mapping
+        `config.json` of the run, or what there is of it.
+
+    Returns
+    -------
+    list of str
+        Sentences, none if there is nothing to tell.
+    """
+    counts = config["samples"]
+    lines = []
+    for what, total in (("samples", "samples in table"), ("features", None)):
+        lost = {
+            name.removeprefix(f"{what} "): number
+            for name, number in counts.items()
+            if name.startswith(f"{what} ") and name != total and number
+        }
+        if not lost:
+            continue
+        reasons = ", ".join(f"{number:,} {why}" for why, number in lost.items())
+        of = f" of {counts[total]:,}" if total else ""
+        lines.append(f"Used: {counts[what]:,}{of} {what}; left out: {reasons}.")
+    if cut := counts.get("sequences cut"):
+        lines.append(f"{cut:,} sequences were cut.")
+    if few := _small_classes(config.get("labels", ())):
+        lines.append(
+            f"Classes of fewer than {FEW_OF_CLASS} samples can hardly be learned: "
+            f"{', '.join(f'{label!r} ({n})' for label, n in few.items())}."
+        )
+    return lines
+
+
+def _small_classes(labels: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """The first classes of few samples, over both sides of a part."""
+    counts: dict[str, int] = {}
+    for part in labels[:1]:
+        for side in part.values():
+            for label, number in side[0].get("classes", {}).items():
+                counts[label] = counts.get(label, 0) + number
+    few = {c: n for c, n in sorted(counts.items()) if n < FEW_OF_CLASS}
+    return dict(list(few.items())[:5])
 
 
 def progress(items: Iterable, **settings: Any) -> Any:

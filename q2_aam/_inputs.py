@@ -16,6 +16,7 @@ from qiime2.plugin.model import DirectoryFormat
 
 from aam_core.errors import InputError
 from aam_core.io.model_folder import STATE, check_entries, read_config
+from aam_core.reporting import closing_lines
 
 
 def report(message: str) -> None:
@@ -85,22 +86,24 @@ def state_folder(artifact: DirectoryFormat | None) -> Path | None:
     return folder
 
 
-def tell_if_stopped(artifact: DirectoryFormat) -> None:
-    """Say that a run did not reach its end.
+def tell_at_end(artifact: DirectoryFormat) -> None:
+    """Say once more what a run left out, and that it did not reach its end.
 
-    q2cli shows what an action prints with `--verbose` only. That a result is not
-    complete must not be missed, so there it is repeated when the command ends.
+    q2cli shows what an action prints with `--verbose` only. What must not be missed is
+    repeated there when the command ends.
     """
-    if read_config(str(artifact))["completed"]:
-        return
-    line = (
-        "The run was stopped before its end: the result is the best model so far, "
-        "marked as not completed. To resume, repeat the command with this result as "
-        "resume_from."
-    )
-    report(line)
-    if "q2cli" in sys.modules:
-        atexit.register(click.echo, line, err=True)
+    config = read_config(str(artifact))
+    lines = closing_lines(config)
+    if not config["completed"]:
+        stopped = (
+            "The run was stopped before its end: the result is the best model so far, "
+            "marked as not completed. To resume, repeat the command with this result "
+            "as resume_from."
+        )
+        report(stopped)
+        lines.append(stopped)
+    if lines and "q2cli" in sys.modules:
+        atexit.register(click.echo, "\n".join(lines), err=True)
 
 
 def as_predictions(predictions: pd.DataFrame) -> pd.Series:

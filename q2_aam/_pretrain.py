@@ -15,7 +15,7 @@ from q2_aam._inputs import (
     report,
     state_folder,
     table_inputs,
-    tell_if_stopped,
+    tell_at_end,
 )
 from q2_aam._signature import takes_options
 
@@ -48,5 +48,5 @@ def pretrain(
         state=directory(learned),
         resume_from=state_folder(resume_from),
     )
-    tell_if_stopped(learned)
+    tell_at_end(learned)
     return learned

@@ -18,7 +18,7 @@ from q2_aam._inputs import (
     report,
     state_folder,
     table_inputs,
-    tell_if_stopped,
+    tell_at_end,
 )
 from q2_aam._signature import takes_options
 
@@ -51,5 +51,5 @@ def train(
         state=directory(model),
         resume_from=state_folder(resume_from),
     )
-    tell_if_stopped(model)
+    tell_at_end(model)
     return model, as_predictions(found.predictions), as_details(found.details)

@@ -118,7 +118,7 @@ def train(table: Path, sequences: Path | None, metadata: Path, **given: Any) -> 
     """Learn to predict a column of the sample metadata."""
     with clear_errors():
         given |= translated(given, lambda text: click.echo(text, err=True))
-        given |= strategy_of(given) | task_of(given)
+        given |= strategy_of(given) | task_of(given, metadata)
         config = make_config("train", given)
         earlier = state_folder(given["resume_from"])
         with run_folder(given["output_dir"], given["overwrite"], earlier) as folder:
@@ -217,7 +217,8 @@ def rf_baseline(
 ) -> None:
     """Predict with a random forest, on the same split as a model."""
     with clear_errors():
-        options = given_options("rf-baseline", given | task_of(given))
+        task = task_of(given, None if model else metadata)
+        options = given_options("rf-baseline", given | task)
         samples: dict[str, Any] = {
             "training": read_list(train_samples),
             "validation": read_list(val_samples),

@@ -2,11 +2,12 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import click
 
-from aam_core.cli.files import DIRECTORY, FILE, NEW
+from aam_core.cli.files import DIRECTORY, FILE, NEW, read_metadata
 from aam_core.cli.options import Flag
 from aam_core.config import ColumnOptions
 from aam_core.distributed.launch import rank
@@ -85,12 +86,28 @@ def output_options(function: Callable) -> Callable:
     )(function)
 
 
-def task_of(given: dict[str, Any]) -> dict[str, Any]:
-    """The task that `--classifier` stands for, if it is given."""
-    if not given["classifier"]:
+def task_of(given: dict[str, Any], metadata: Path | None) -> dict[str, Any]:
+    """The task that `--classifier` stands for, or that the column shows.
+
+    A column that holds numbers is a regression, any other a classification, unless
+    `--task` says otherwise. Without metadata the column is not looked at.
+    """
+    if given["classifier"]:
+        if given["task"] == "regression":
+            raise InputError(
+                "--classifier and --task regression contradict each other: choose one."
+            )
+        return {"task": "classification"}
+    columns = [c for text in given["metadata_column"] for c in text.split(",")]
+    if metadata is None or given["task"] is not None or len(columns) != 1:
         return {}
-    if given["task"] == "regression":
-        raise InputError(
-            "--classifier and --task regression contradict each other: choose one."
+    from aam_core.data.targets import task_of_column
+
+    task = task_of_column(read_metadata(metadata), columns[0])
+    if task == "classification" and not rank():
+        click.echo(
+            f"{columns[0]!r} does not hold numbers, so its classes are predicted "
+            "(--task).",
+            err=True,
         )
-    return {"task": "classification"}
+    return {"task": task}

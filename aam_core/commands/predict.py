@@ -1,6 +1,7 @@
 """Prediction of new samples, whose ASVs the model need not have seen."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from aam_core.config import PredictConfig
 from aam_core.data.batches import Batch, BatchMaker
 from aam_core.data.categories import CategoricalEncoder, category_labels
 from aam_core.data.sample_features import sample_features
+from aam_core.data.sequences import reverse_complement
 from aam_core.data.study import Study
 from aam_core.data.table import FeatureTable
 from aam_core.data.target_decoder import Predictions
@@ -92,6 +94,8 @@ def predict(
     profile.mark("preparation")
     samples = read_community(study)
     reliability = _reliability(ensemble, samples, ids, report)
+    if ensemble.profiles_VD is not None:
+        _tell_if_reversed(ensemble.profiles_VD, study, samples, reliability, report)
     found = _classical(ensemble, samples, ids, metadata, groups)
     passes = [found]
     if ensemble.networks:
@@ -137,6 +141,28 @@ def _reliability(
             f"prove nothing: {some(far)}."
         )
     return found
+
+
+def _tell_if_reversed(
+    known_VD: np.ndarray,
+    study: Study,
+    samples: Community,
+    reliability: pd.DataFrame,
+    report: Report,
+) -> None:
+    """Say that sequences look like the other strand of those of training."""
+    far = reliability["far_fraction"] @ samples.depths / samples.depths.sum()
+    if far <= MUCH:
+        return
+    turned = replace(study, tokens_FL=reverse_complement(study.tokens_FL))
+    there_N = far_fraction(read_community(turned), known_VD)
+    there = there_N @ samples.depths / samples.depths.sum()
+    if there < MUCH * far:
+        report(
+            f"Warning: {far:.0%} of the reads are far from all ASVs of training, but "
+            f"only {there:.0%} of their reverse complements: the sequences seem to be "
+            "those of the other strand. Reverse-complement them, and predict again."
+        )
 
 
 def _classical(

@@ -229,20 +229,3 @@ def _forest(
         **samples_of(saved["split"], held_out),
         report=report,
     )
-
-
-def task_of_column(metadata: pd.DataFrame, column: str) -> str:
-    """Regression where a column holds numbers, else classification.
-
-    Raises
-    ------
-    InputError
-        If there is no such column.
-    """
-    if column not in metadata:
-        raise InputError(
-            f"The metadata have no column {column!r}; they have "
-            f"{', '.join(map(repr, metadata))}."
-        )
-    numeric = pd.api.types.is_numeric_dtype(metadata[column])
-    return "regression" if numeric else "classification"

@@ -200,3 +200,19 @@ def _check(
         f"{sequences[which][position]!r} at position {position + 1}; allowed are A C G "
         f"T U and {' '.join(AMBIGUOUS)}. Pass unaligned nucleotide sequences."
     )
+
+
+def reverse_complement(tokens_FL: np.ndarray) -> np.ndarray:
+    """Tokens of the other strand, read from its start; padded on the right.
+
+    Parameters
+    ----------
+    tokens_FL : numpy.ndarray
+        Tokens, padded on the right.
+    """
+    length_F = (tokens_FL != PAD).sum(axis=1)
+    place_FL = length_F[:, None] - 1 - np.arange(tokens_FL.shape[1])
+    turned = np.take_along_axis(tokens_FL, place_FL.clip(0), axis=1)
+    named = (turned >= A) & (turned <= T)
+    turned = np.where(named, A + T - turned, turned)
+    return np.where(place_FL < 0, PAD, turned).astype(tokens_FL.dtype)

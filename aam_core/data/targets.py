@@ -86,6 +86,19 @@ def labelled_target(
     return pd.DataFrame({name: read(labelled[name]) for name in columns})
 
 
+def task_of_column(metadata: pd.DataFrame, column: str) -> str:
+    """Regression where a column holds numbers, else classification.
+
+    Raises
+    ------
+    InputError
+        If there is no such column.
+    """
+    require_columns(metadata, [column])
+    numeric = pd.api.types.is_numeric_dtype(metadata[column])
+    return "regression" if numeric else "classification"
+
+
 def _report_left_out(
     report: Report,
     reason: str,

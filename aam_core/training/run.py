@@ -24,7 +24,7 @@ from aam_core.io.load import architecture, load_encoder, read_kind
 from aam_core.nn.attention import set_attention
 from aam_core.nn.compilation import compile_layers
 from aam_core.nn.encoder import Encoder
-from aam_core.reporting import Log, Report, silent
+from aam_core.reporting import Log, Report, closing_lines, silent
 from aam_core.runtime.device import choose_device, tell_precision
 from aam_core.runtime.process_memory import peak_resident
 from aam_core.training.identity import identity_of
@@ -79,7 +79,10 @@ def run_training(program: Program, files: RunFiles, report: Report) -> Any:
             finished = program.finish(prepared, begun, trained, log)
             description = _describe_run(program, prepared, keeper) | profile.tell(log)
             description |= {"completed": completed, "run": _cost(strategy, started)}
-            description |= finished.description | {"report": log.lines}
+            description |= finished.description
+            for line in closing_lines(description):
+                log(line)
+            description["report"] = log.lines
             history = _history(trained) or [{"epoch": 0} | description["scores"]]
             model_folder.save(files.output, description, finished.weights, history)
             found = finished.found

@@ -5,7 +5,7 @@ import pytest
 import tqdm
 import tqdm.auto
 
-from aam_core.reporting import progress
+from aam_core.reporting import closing_lines, progress
 
 
 def version_of(widgets):
@@ -48,3 +48,19 @@ def test_a_bar_moves_where_somebody_watches(
     assert bar.mininterval == seconds
     assert list(bar) == [1, 2]
     assert "Epoch 1/2: 100%" in capsys.readouterr().err
+
+
+def test_what_a_run_left_out_is_told_in_the_end():
+    samples = {"samples in table": 34, "samples": 31, "samples of fewer reads": 1}
+    samples |= {"samples without target": 2, "samples without reads": 0}
+    samples |= {"features": 660, "features without sequence": 12, "sequences cut": 3}
+    labels = {"classes": {"gut": 20, "skin": 3}}, {"classes": {"gut": 7, "ear": 1}}
+    parts = [{"fitted": [labels[0]], "held_out": [labels[1]]}] * 2
+    assert closing_lines({"samples": samples, "labels": parts}) == [
+        "Used: 31 of 34 samples; left out: 1 of fewer reads, 2 without target.",
+        "Used: 660 features; left out: 12 without sequence.",
+        "3 sequences were cut.",
+        "Classes of fewer than 5 samples can hardly be learned: 'ear' (1), 'skin' (3).",
+    ]
+    whole = {"samples in table": 9, "samples": 9, "features": 4, "sequences cut": 0}
+    assert closing_lines({"samples": whole}) == []

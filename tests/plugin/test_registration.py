@@ -105,7 +105,7 @@ def test_registration_imports_no_torch():
     others = modules_after("import q2_sample_classifier.plugin_setup")
     assert "torch" not in loaded - others  # some versions of scikit-bio import it
     ours = {n.removeprefix("aam_core.") for n in loaded if n.startswith("aam_core.")}
-    light = {"config", "errors", "io", "io.model_folder"}
+    light = {"config", "errors", "io", "io.model_folder", "reporting"}
     assert {n for n in ours if not n.startswith("config.")} <= light
 
 

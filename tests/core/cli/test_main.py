@@ -9,6 +9,7 @@ from aam_core.cli.guide import COVARIATES
 from aam_core.cli.main import main
 from aam_core.config import COMMANDS, CategoricalOptions
 from aam_core.config.option import option_specs
+from aam_core.errors import InputError
 from aam_core.io import model_folder
 from tests.commands import aam, inputs
 
@@ -303,3 +304,39 @@ def test_tensorboard_shows_the_documented_tags(files, tmp_path, options, tags):
     assert set(names) | {"epoch"} == set(history)
     for name, tag in names.items():
         np.testing.assert_allclose(values[tag], history[name], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("column", "more", "task"),
+    [
+        ("value", (), "regression"),
+        ("kind", (), "classification"),
+        ("site", ("--task", "classification"), "classification"),
+        ("value", ("--classifier",), "classification"),
+    ],
+)
+def test_the_task_follows_the_column(column, more, task, files, monkeypatch, tmp_path):
+    """Unless it is given; QIIME 2 has to be told, since output types depend on it."""
+    seen = {}
+
+    def stop(config, *args, **given):
+        seen["task"] = config.task
+        raise InputError("enough")
+
+    monkeypatch.setattr("aam_core.commands.train.train", stop)
+    given = inputs(files, "table", "sequences", "metadata")
+    out = ("--output-dir", tmp_path / "run", "--metadata-column", column)
+    done = aam("train", *given, *out, *more)
+    assert "enough" in done.output
+    assert seen == {"task": task}
+    told = "does not hold numbers" in done.output
+    assert told == (task == "classification" and not more)
+
+
+def test_a_column_that_is_not_there_is_told_at_once(files, tmp_path):
+    given = inputs(files, "table", "sequences", "metadata")
+    out = ("--output-dir", tmp_path / "run", "--metadata-column", "kinds")
+    done = aam("train", *given, *out)
+    assert "'kinds'" in done.output
+    assert "'kind'" in done.output
+    assert not (tmp_path / "run").exists()

@@ -13,7 +13,6 @@ from aam_core.commands.samples import (
     held_out_samples,
     options_of_training,
     predict_samples,
-    task_of_column,
     without_labels,
 )
 from aam_core.config import (
@@ -164,10 +163,3 @@ def test_few_reads_may_lack_a_sequence(made):
     common = {n: s for n, s in made.sequences.items() if n not in order[-3:]}
     with pytest.raises(InputError, match="3 of 40 features"):
         check_sequences(made.table, common)
-
-
-def test_the_task_follows_the_column(made):
-    assert task_of_column(made.metadata, "value") == "regression"
-    assert task_of_column(made.metadata, "kind") == "classification"
-    with pytest.raises(InputError, match="no column 'kinds'"):
-        task_of_column(made.metadata, "kinds")

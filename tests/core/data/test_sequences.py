@@ -5,7 +5,12 @@ import pytest
 import skbio
 
 from aam_core.data import sequences
-from aam_core.data.sequences import match_sequences, read_fasta, tokenise
+from aam_core.data.sequences import (
+    match_sequences,
+    read_fasta,
+    reverse_complement,
+    tokenise,
+)
 from aam_core.errors import InputError
 
 LONG = "ACGTRYSWKMBDHVNACGTACGT"
@@ -125,3 +130,12 @@ def test_other_character_at_the_start_or_end():
 def test_empty_sequence_is_an_error():
     with pytest.raises(InputError, match="2 sequences are empty: 'b', 'd'"):
         tokenise(["A", "", "C", ""], list("abcd"), 10)
+
+
+def test_the_other_strand_is_that_of_scikit_bio():
+    texts = ["ACGGT", "TTTACNNGA", "A"]
+    tokens, _ = tokenise(texts, texts, 9)
+    turned = [str(skbio.DNA(text).reverse_complement()) for text in texts]
+    expected, _ = tokenise(turned, texts, 9)
+    assert np.array_equal(reverse_complement(tokens), expected)
+    assert np.array_equal(reverse_complement(reverse_complement(tokens)), tokens)

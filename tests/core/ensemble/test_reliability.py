@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import skbio
 
 from aam_core.commands.predict import predict
 from aam_core.commands.train import train
@@ -11,6 +12,7 @@ from aam_core.data.profiles import PROFILE
 from aam_core.data.table import FeatureTable
 from aam_core.ensemble import community
 from aam_core.ensemble.community import far_fraction, reference
+from aam_core.reporting import silent
 from tests import generate
 from tests.core.ensemble.communities import mutated, of_counts
 from tests.runs import SMALL, shared
@@ -83,8 +85,8 @@ def test_samples_of_another_world_are_told(tmp_path):
 
 @pytest.mark.parametrize("groups", [False, True])
 def test_few_samples_or_groups_are_said_plainly(tmp_path, groups):
-    made = generate.study(samples=24)
-    metadata = made.metadata.assign(site=[f"g{i % 6}" for i in range(24)])
+    made = generate.study(samples=32)
+    metadata = made.metadata.assign(site=[f"g{i % 6}" for i in range(32)])
     options = {"group_column": "site"} if groups else {}
     config = TrainConfig(
         **SMALL, metadata_column="value", ensemble=("trees",), **options
@@ -93,4 +95,21 @@ def test_few_samples_or_groups_are_said_plainly(tmp_path, groups):
     given = {**shared(made), "report": lines.append}
     train(config, tmp_path / "m", **given, metadata=metadata)
     assert any("Scores of 6 groups prove little" in line for line in lines) == groups
-    assert not any("Scores of 24" in line for line in lines)
+    assert not any("Scores of 32" in line for line in lines)
+
+
+def test_the_other_strand_is_told(tmp_path):
+    made = generate.study(samples=24)
+    config = TrainConfig(**SMALL, metadata_column="value", ensemble=("trees",))
+    reads = shared(made) | {"report": silent}
+    train(config, tmp_path / "m", **reads, metadata=made.metadata)
+    turned = {
+        n: str(skbio.DNA(s).reverse_complement()) for n, s in made.sequences.items()
+    }
+    told = {}
+    for name, sequences in {"same": made.sequences, "turned": turned}.items():
+        lines = []
+        given = {"table": made.table, "sequences": sequences, "report": lines.append}
+        predict(PredictConfig(device="cpu"), tmp_path / "m", **given)
+        told[name] = any("other strand" in line for line in lines)
+    assert told == {"same": False, "turned": True}
