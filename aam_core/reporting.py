@@ -76,15 +76,30 @@ def _small_classes(labels: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     return dict(list(few.items())[:5])
 
 
-def progress(items: Iterable, **settings: Any) -> Any:
+def duration(seconds: float) -> str:
+    """A time in words, to a digit or two.
+
+    Examples
+    --------
+    >>> from aam_core.reporting import duration
+    >>> duration(41.3), duration(600), duration(9000)
+    ('41 s', '10 min', '2.5 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes, hours = seconds / 60, seconds / 3600
+    return f"{minutes:.0f} min" if minutes < 90 else f"{hours:.1f} h"
+
+
+def progress(items: Iterable | None, **settings: Any) -> Any:
     """A progress bar over items: in a notebook a widget, if it has widgets, else text.
 
     Where nobody watches, as in the log of a batch job, it says little.
 
     Parameters
     ----------
-    items : iterable
-        Yielded one after the other.
+    items : iterable, optional
+        Yielded one after the other; without, the bar is told by `update`.
     **settings
         Of `tqdm`.
 

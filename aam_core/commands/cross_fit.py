@@ -31,7 +31,7 @@ from aam_core.ensemble.weights import convex_weights
 from aam_core.io.load import network_prefix
 from aam_core.io.model_folder import WEIGHTS
 from aam_core.metrics import classification_metrics, regression_metrics
-from aam_core.reporting import Log, Report
+from aam_core.reporting import Log, Report, progress
 from aam_core.training.program import Finished, Prepared, Trained
 from aam_core.training.run import outcome
 from aam_core.training.train_session import BASE, head_shape
@@ -108,15 +108,19 @@ class CrossFit:
             + (", which may take minutes." if total > MANY else ".")
         )
         samples = self.samples
-        for part in parts:
-            fitted = part.fitted
-            classical, own = self._fitted(members, samples, part.labels, fitted)
-            for name, raw in classical.predict(own.take(part.held_out)).items():
-                self._take(name, raw, part.labels, part.held_out)
-        if len(parts) > 1:
-            classical, _ = self._fitted(
-                members, samples, self.labels, self.prepared.rows
-            )
+        fits = len(parts) + (len(parts) > 1)  # of the folds, and of all samples
+        with progress(None, total=fits, desc=" and ".join(members), unit="fit") as bar:
+            for part in parts:
+                fitted = part.fitted
+                classical, own = self._fitted(members, samples, part.labels, fitted)
+                for name, raw in classical.predict(own.take(part.held_out)).items():
+                    self._take(name, raw, part.labels, part.held_out)
+                bar.update()
+            if len(parts) > 1:
+                classical, _ = self._fitted(
+                    members, samples, self.labels, self.prepared.rows
+                )
+                bar.update()
         self.classical = classical
 
     def _fitted(self, members, samples, labels, rows):

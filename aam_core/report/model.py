@@ -18,6 +18,7 @@ from aam_core.report.page import (
     chart_values,
     unchecked,
 )
+from aam_core.reporting import duration
 
 CONFIGS: Mapping[str, type[Options]] = {"encoder": PretrainConfig, "model": TrainConfig}
 #: Chosen by a run where the user leaves them open.
@@ -85,7 +86,7 @@ def _overview(config: Mapping[str, Any]) -> Section:
         rows.append(["best epoch", str(config["best_epoch"])])
     rows.append(["completed", "yes" if config["completed"] else "no, it was stopped"])
     if run := config.get("run"):
-        rows.append(["time", _duration(run["seconds"])])
+        rows.append(["time", duration(run["seconds"])])
         rows.append(["device", run["device"]])
         if memory := run.get("peak_memory_bytes"):
             rows.append(["memory at most", f"{memory / 1e9:.2f} GB"])
@@ -97,13 +98,6 @@ def _overview(config: Mapping[str, Any]) -> Section:
 def _number(samples: Sequence[str] | int) -> int:
     """How many; the general encoder does not list its samples."""
     return samples if isinstance(samples, int) else len(samples)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes, hours = seconds / 60, seconds / 3600
-    return f"{minutes:.0f} min" if minutes < 90 else f"{hours:.1f} h"
 
 
 def _members(config: Mapping[str, Any]) -> Section:

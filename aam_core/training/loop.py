@@ -1,6 +1,7 @@
 """The training loop: epochs, progress, early stopping, best model."""
 
 import math
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from aam_core.data.batches import Batch, start
 from aam_core.distributed.strategy import Stop, Strategy
 from aam_core.errors import InputError
 from aam_core.metrics import sign_of
-from aam_core.reporting import Report, progress
+from aam_core.reporting import Report, duration, progress
 from aam_core.runtime.device import autocast
 from aam_core.runtime.process_memory import return_freed
 from aam_core.training.optimiser import Stepper
@@ -86,6 +87,7 @@ def fit(
     keeper: StateKeeper | None = None,
     strategy: Strategy | None = None,
     stop: Stop | None = None,
+    models_after: int = 0,
 ) -> Fit:
     """Train until the epochs are over or the validation score stops improving.
 
@@ -110,6 +112,9 @@ def fit(
         How devices share the work; without it there is one.
     stop : Stop, optional
         A request to end that is watched already; without it, one is watched here.
+    models_after : int
+        Models that will be trained after this one; the progress shows how long all
+        of them may take.
 
     Returns
     -------
@@ -145,6 +150,7 @@ def fit(
             writer,
             report,
             strategy,
+            models_after,
         )
     if writer is not None:
         writer.close()
@@ -170,10 +176,12 @@ def _run_epochs(
     writer: Any,
     report: Report,
     strategy: Strategy,
+    models_after: int,
 ) -> bool:
     """Train from where `progress` is; False if `stop` ended it early."""
     config = stepper.config
     sign = sign_of(objective.select)
+    started, first = time.monotonic(), progress.epoch + 1
     for epoch in range(progress.epoch + 1, config.epochs + 1):
         if progress.waited >= config.patience:
             report(
@@ -185,9 +193,12 @@ def _run_epochs(
             return False
         batches.sampler.epoch = epoch
         row = {"epoch": epoch, "lr": stepper.lr}
-        row |= _train_epoch(
-            objective, batches, stepper, epoch, config.epochs, stop, strategy.main
-        )
+        title = f"Epoch {epoch}/{config.epochs}"
+        if epoch > first:
+            each = (time.monotonic() - started) / (epoch - first)
+            ahead = config.epochs - epoch + 1 + models_after * config.epochs
+            title += f", at most {duration(each * ahead)} left"
+        row |= _train_epoch(objective, batches, stepper, title, stop, strategy.main)
         cut = stop.reason is not None
         if cut and progress.epoch:
             return False
@@ -207,8 +218,7 @@ def _train_epoch(
     objective: Objective,
     batches: DataLoader,
     stepper: Stepper,
-    epoch: int,
-    epochs: int,
+    title: str,
     stop: StopRequest,
     shown: bool = True,
 ) -> dict[str, float]:
@@ -223,7 +233,7 @@ def _train_epoch(
     bar = progress(
         start(batches),
         total=len(batches),
-        desc=f"Epoch {epoch}/{epochs}",
+        desc=title,
         unit="batch",
         disable=not shown,
     )

@@ -151,6 +151,7 @@ def _train_parts(
             keeper=keeper,
             strategy=strategy,
             stop=stop,
+            models_after=total - number - 1,
         )
         strategy.load(session.model, result.best_state)
         held_out = session.predict(part.held_out)

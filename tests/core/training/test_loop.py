@@ -1,4 +1,5 @@
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from torch import nn
 from aam_core.config import METRICS, OptimiserOptions, PretrainConfig, TrainConfig
 from aam_core.errors import InputError
 from aam_core.metrics import classification_metrics, regression_metrics
+from aam_core.reporting import progress
 from aam_core.training import loop
 from aam_core.training.loop import Objective, fit
 from aam_core.training.optimiser import Stepper, make_optimizer, make_scheduler
@@ -369,3 +371,25 @@ def test_tags_of_the_fusions():
         "cross_attn/weight_mean": (0.6, 3),
         "val/mae": (1.0, 3),
     }
+
+
+def test_the_progress_shows_how_long_all_models_may_take(monkeypatch):
+    """Each epoch takes 7 s by this clock: of 3 epochs, and of two models after."""
+    clock = iter(range(0, 700, 7))
+    own = SimpleNamespace(monotonic=lambda: next(clock))
+    monkeypatch.setattr(loop, "time", own)
+    titles = []
+
+    def bar(items, desc, **settings):
+        titles.append(desc)
+        return progress(items, **settings)
+
+    monkeypatch.setattr(loop, "progress", bar)
+    config = PretrainConfig(epochs=3)
+    goal = objective(weight(), [1.0] * 3)
+    fit(goal, Numbers([1]), config, CPU, report=print, models_after=2)
+    assert titles == [
+        "Epoch 1/3",
+        "Epoch 2/3, at most 56 s left",
+        "Epoch 3/3, at most 49 s left",
+    ]
