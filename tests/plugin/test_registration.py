@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from unittest.mock import patch
 
 import pytest
 from q2_types.feature_data import FeatureData
@@ -9,6 +10,7 @@ from q2_types.sample_data import SampleData
 from qiime2.plugin.testing import TestPluginBase
 from qiime2.plugins import aam
 
+from aam_core.config import effort
 from q2_aam._formats import (
     AAMEmbeddingDirectoryFormat,
     AAMEncoderDirectoryFormat,
@@ -51,7 +53,8 @@ class RegistrationTests(TestPluginBase):
             self.assertSemanticTypeRegisteredToFormat(kind, fmt)
 
     def test_examples_run(self):
-        self.execute_examples()
+        with patch.dict(effort.STEPS, {"quick": 6}):  # networks of a few steps
+            self.execute_examples()
 
 
 @pytest.mark.parametrize("action", plugin.actions.values(), ids=lambda a: a.id)
