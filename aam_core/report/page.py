@@ -190,11 +190,12 @@ def javascript() -> str:
     command = [sys.executable, "-c", BUNDLE]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode or not done.stdout:
+        said = (done.stderr.strip() or "no message").splitlines()[0][:200]
         raise InputError(
             "The JavaScript of a report cannot be made (vl-convert-python ended with "
-            f"status {done.returncode}: {(done.stderr.strip() or 'no message')[-300:]})"
-            ". It needs address space: run where `ulimit -v` is unlimited, or with a "
-            "higher limit; if the package is missing, `pip install vl-convert-python`."
+            f"status {done.returncode}: {said}). It needs address space: run where "
+            "`ulimit -v` is unlimited, or with a higher limit; if the package is "
+            "missing, `pip install vl-convert-python`."
         )
     # a script ends where this occurs in it, even within a text
     return done.stdout.replace("</script", "<\\/script")
