@@ -26,7 +26,7 @@ setup(
             "io/general_encoder.LICENSE.md",
             "report/page.html.jinja",
         ],
-        "q2_aam": ["citations.bib"],
+        "q2_aam": ["citations.bib", "example_model/*"],
     },
     python_requires=">=3.11",
     # QIIME 2 itself comes with conda or apt: there is no complete one for pip. h5py

@@ -55,55 +55,68 @@ def metadata_factory():
     return qiime2.Metadata(pd.DataFrame(columns, index))
 
 
-def _train(use, table, metadata, **options):
-    return use.action(
-        use.UsageAction("aam", "train"),
-        use.UsageInputs(
-            table=table, metadata=metadata, **options, **SMALL, cross_fit=2
-        ),
-        use.UsageOutputNames(
-            model="model", predictions="out_of_fold", details="out_of_fold_details"
-        ),
-    )
+def model_factory():
+    """A small model of the class; `tools/example_model.py` trained it."""
+    from pathlib import Path
+
+    import qiime2
+
+    folder = Path(__file__).parent / "example_model"
+    return qiime2.Artifact.import_data("AAMModel[Classification]", str(folder))
 
 
 def pretrain_example(use):
     """Learn an encoder."""
     table = use.init_artifact("table", table_factory)
     phylogeny = use.init_artifact("phylogeny", phylogeny_factory)
-    use.action(
+    (encoder,) = use.action(
         use.UsageAction("aam", "pretrain"),
         use.UsageInputs(table=table, phylogeny=phylogeny, **SMALL),
         use.UsageOutputNames(encoder="encoder"),
     )
+    encoder.assert_output_type("AAMEncoder")
 
 
 def train_example(use):
     """Learn to predict a number."""
     table = use.init_artifact("table", table_factory)
     metadata = use.init_metadata("metadata", metadata_factory)
-    _train(use, table, metadata, metadata_column=["ph"])
+    model, predictions, details = use.action(
+        use.UsageAction("aam", "train"),
+        use.UsageInputs(
+            table=table,
+            metadata=metadata,
+            metadata_column=["ph"],
+            cross_fit=2,
+            **SMALL,
+        ),
+        use.UsageOutputNames(
+            model="model", predictions="out_of_fold", details="out_of_fold_details"
+        ),
+    )
+    model.assert_output_type("AAMModel[Regression]")
+    predictions.assert_output_type("SampleData[RegressorPredictions]")
+    details.assert_output_type("SampleData[RegressionDetails]")
 
 
 def predict_example(use):
-    """Learn to predict a class, and predict it."""
+    """Predict a class with a model."""
     table = use.init_artifact("table", table_factory)
-    metadata = use.init_metadata("metadata", metadata_factory)
-    model, *_ = _train(
-        use, table, metadata, metadata_column=["habitat"], task="classification"
-    )
-    use.action(
+    model = use.init_artifact("model", model_factory)
+    predictions, probabilities = use.action(
         use.UsageAction("aam", "predict"),
         use.UsageInputs(table=table, model=model),
         use.UsageOutputNames(predictions="predictions", details="probabilities"),
     )
+    predictions.assert_output_type("SampleData[ClassifierPredictions]")
+    probabilities.assert_output_type("SampleData[Probabilities]")
 
 
 def rf_baseline_example(use):
     """Predict a number with a random forest."""
     table = use.init_artifact("table", table_factory)
     metadata = use.init_metadata("metadata", metadata_factory)
-    use.action(
+    predictions, _, importance = use.action(
         use.UsageAction("aam", "rf_baseline"),
         use.UsageInputs(
             table=table,
@@ -116,6 +129,8 @@ def rf_baseline_example(use):
             predictions="predictions", details="details", importance="importance"
         ),
     )
+    predictions.assert_output_type("SampleData[RegressorPredictions]")
+    importance.assert_output_type("FeatureData[Importance]")
 
 
 def predictions_factory():
@@ -141,7 +156,7 @@ def encoder_factory():
 def embed_example(use):
     """Embed samples with the general encoder."""
     table = use.init_artifact("table", table_factory)
-    use.action(
+    samples, asvs, distances, pcoa = use.action(
         use.UsageAction("aam", "embed"),
         use.UsageInputs(table=table),
         use.UsageOutputNames(
@@ -151,6 +166,10 @@ def embed_example(use):
             pcoa="pcoa",
         ),
     )
+    samples.assert_output_type("SampleData[AAMEmbedding]")
+    asvs.assert_output_type("FeatureData[AAMEmbedding]")
+    distances.assert_output_type("DistanceMatrix")
+    pcoa.assert_output_type("PCoAResults")
 
 
 def evaluate_example(use):
@@ -158,27 +177,29 @@ def evaluate_example(use):
     predictions = use.init_artifact("predictions", predictions_factory)
     metadata = use.init_metadata("metadata", metadata_factory)
     truth = use.get_metadata_column("ph", "ph", metadata)
-    use.action(
+    (page,) = use.action(
         use.UsageAction("aam", "evaluate"),
         use.UsageInputs(predictions=predictions, truth=truth),
         use.UsageOutputNames(visualization="evaluation"),
     )
+    page.assert_output_type("Visualization")
 
 
 def summarize_example(use):
     """Look at how the general encoder was trained."""
     encoder = use.init_artifact("encoder", encoder_factory)
-    use.action(
+    (page,) = use.action(
         use.UsageAction("aam", "summarize"),
         use.UsageInputs(model=encoder),
         use.UsageOutputNames(visualization="summary"),
     )
+    page.assert_output_type("Visualization")
 
 
-def _front_door(use, action, column):
+def _front_door(use, action, column, kind):
     table = use.init_artifact("table", table_factory)
     metadata = use.init_metadata("metadata", metadata_factory)
-    use.action(
+    outputs = use.action(
         use.UsageAction("aam", action),
         use.UsageInputs(
             table=table,
@@ -195,13 +216,15 @@ def _front_door(use, action, column):
             report="report",
         ),
     )
+    outputs.model.assert_output_type(f"AAMModel[{kind}]")
+    outputs.report.assert_output_type("Visualization")
 
 
 def classify_samples_example(use):
     """Predict a class from nothing but a table and a column."""
-    _front_door(use, "classify_samples", "habitat")
+    _front_door(use, "classify_samples", "habitat", "Classification")
 
 
 def regress_samples_example(use):
     """Predict a number from nothing but a table and a column."""
-    _front_door(use, "regress_samples", "ph")
+    _front_door(use, "regress_samples", "ph", "Regression")

@@ -288,7 +288,7 @@ plugin.methods.register_function(
         "saw are read like all others."
     ),
     citations=TRANSFORMER,
-    examples={"Train a small classifier and predict": _examples.predict_example},
+    examples={"Predict a class": _examples.predict_example},
 )
 
 # Without a model, task alone decides (first and last row). A classification with task
