@@ -49,7 +49,26 @@ def samples_page(
         more += model_sections(config, history)
         tables.append(Table("history", history.set_index(history.columns[0])))
     page = evaluation_page(found, title, more)
-    return Page(page.title, page.lead, page.sections, [*page.tables, *tables])
+    lead = page.lead
+    if model is not None:
+        lead = f"{lead} {_known(found, model[0])}"
+    return Page(page.title, lead, page.sections, [*page.tables, *tables])
+
+
+def _known(found: Evaluation, config: Mapping[str, Any]) -> str:
+    """Whether the model has seen the samples that are scored."""
+    split, ids = config["split"], set(found.samples.index)
+    if not (seen := ids & set(split["training"])):
+        return "The model was not fitted to any of them."
+    if "folds" in split and len(seen) == len(ids):
+        return (
+            "They are the model's own samples: out of fold, as train and the front "
+            "door predict them, each by members that were fitted without its fold."
+        )
+    return (
+        f"The model was fitted to {len(seen):,} of them, whose scores are too good "
+        "unless these predictions are out of fold."
+    )
 
 
 def _features(importance: pd.Series, labels: Mapping[str, str]) -> Section:

@@ -197,3 +197,22 @@ def test_the_script_of_a_page_is_the_bundle_of_vega(tmp_path, monkeypatch):
     assert "vegaEmbed" in html
     assert not re.search(r'(src|href)="(?!#)', parts_of(html)[0])  # from elsewhere
     assert html.count("</script>") == 4
+
+
+@pytest.mark.parametrize(
+    ("training", "folds", "words"),
+    [
+        (["x"], False, "not fitted to any of them"),
+        ([f"s.{i}" for i in range(60)], True, "out of fold, as train"),
+        ([f"s.{i}" for i in range(9)], False, "fitted to 9 of them"),
+    ],
+)
+def test_the_page_says_whether_the_model_knew_the_samples(training, folds, words):
+    split = {"training": training, "validation": []}
+    split |= {"folds": [training]} if folds else {}
+    config = {"kind": "model", "task": "regression", "completed": True}
+    config |= {"split": split, "options": {}, "software": {"q2-aam": "0"}}
+    config |= {"target": {"columns": ["x"]}, "scores": {}}
+    history = pd.DataFrame({"epoch": [1], "val_loss": [0.5]})
+    page = samples_page(evaluation("regression"), "x", model=(config, history))
+    assert words in page.lead
