@@ -66,7 +66,7 @@ def _predict_samples(ctx, task, config, table, metadata, sequences, encoder, gro
         check_sequences,
         held_out_samples,
         options_of_training,
-        without_labels,
+        without_samples,
     )
     from aam_core.report.page import javascript
 
@@ -78,7 +78,7 @@ def _predict_samples(ctx, task, config, table, metadata, sequences, encoder, gro
     check_sequences(**read)
     ids = read["table"].sample_ids
     held_out = held_out_samples(config, ids, every, column, task, group_column, report)
-    known = qiime2.Metadata(without_labels(every, column, held_out))
+    known = qiime2.Metadata(without_samples(every, held_out))
     given = options_of_training(config, column, task, group_column, encoder)
     given["metadata_column"] = list(given["metadata_column"])
     model, predictions, details = ctx.get_action("aam", "train")(

@@ -98,7 +98,7 @@ def predict_samples(
         TrainConfig(**options),
         output,
         table=table,
-        metadata=without_labels(metadata, column, held_out),
+        metadata=without_samples(metadata, held_out),
         sequences=sequences,
         encoder=encoder,
         state=state,
@@ -176,14 +176,9 @@ def held_out_samples(
     return ids[held_out].tolist()
 
 
-def without_labels(
-    metadata: pd.DataFrame, column: str, held_out: list[str]
-) -> pd.DataFrame:
-    """Metadata in which some samples have no value of a column."""
-    if not held_out:
-        return metadata
-    known = metadata[column].where(~metadata.index.isin(held_out))
-    return metadata.assign(**{column: known})
+def without_samples(metadata: pd.DataFrame, held_out: list[str]) -> pd.DataFrame:
+    """Metadata that know nothing of some samples."""
+    return metadata.drop(index=held_out)
 
 
 def options_of_training(

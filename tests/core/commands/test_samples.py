@@ -13,7 +13,7 @@ from aam_core.commands.samples import (
     held_out_samples,
     options_of_training,
     predict_samples,
-    without_labels,
+    without_samples,
 )
 from aam_core.config import (
     ForestConfig,
@@ -150,9 +150,8 @@ def test_classes_are_divided_alike(made):
     )
     counts = made.metadata.loc[found, "kind"].value_counts()
     assert counts.tolist() == [4, 4]
-    known = without_labels(made.metadata, "kind", found)["kind"]
-    assert known[found].isna().all()
-    assert known.notna().sum() == len(ids) - len(found)
+    known = without_samples(made.metadata, found)
+    assert sorted([*known.index, *found]) == sorted(ids)
 
 
 def test_few_reads_may_lack_a_sequence(made):
