@@ -433,6 +433,25 @@ def start(path, seed, samples, **epochs) -> None:
     tell("start", {"samples": samples} | epochs, rows, notes, path=path)
 
 
+@main.command()
+@options(
+    size("samples", 100, "Samples of a study."),
+    size("features", 60, "ASVs of a study, about half of which a sample has."),
+)
+@size("seed", tuple(range(3)), "Seeds of studies and runs.", multiple=True)
+@size("effort", "quick", "effort of training.")
+@size("max-samples", 50, "Samples that are explained.")
+@size("draws", 10, "draws of explain.")
+def explain(path, seed, samples, features, effort, **options) -> None:
+    """Whether explanations find planted ASVs, and how stable they are."""
+    from benchmarks import explanation as module
+
+    given = (seed, samples, features, {"effort": effort}, options)
+    rows = module.table(*given)
+    sizes = {"samples": samples, "features": features, "effort": effort} | options
+    tell("explain", sizes, rows, path=path)
+
+
 def of_study(function: Callable) -> click.Command:
     """A command whose words another module reads."""
     settings = {"ignore_unknown_options": True}

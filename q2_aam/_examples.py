@@ -172,6 +172,46 @@ def embed_example(use):
     pcoa.assert_output_type("PCoAResults")
 
 
+def explain_example(use):
+    """Explain a model of a number."""
+    table = use.init_artifact("table", table_factory)
+    metadata = use.init_metadata("metadata", metadata_factory)
+    model, *_ = _train(use, table, metadata, metadata_column=["ph"])
+    use.action(
+        use.UsageAction("aam", "explain"),
+        use.UsageInputs(table=table, model=model, max_samples=3, draws=2),
+        use.UsageOutputNames(importance="importance", contributions="contributions"),
+    )
+
+
+def contributions_factory():
+    """Contributions of three ASVs to a number."""
+    import pandas as pd
+    import qiime2
+
+    from aam_core.data.contributions import COLUMNS
+
+    rows = [
+        (f"S{i}", feature, "ph", (i - 2) * weight, 0.05, 0.1 * i + weight / 10, 6.0)
+        for i in range(5)
+        for feature, weight in (("asv1", 0.5), ("asv2", 0.25), ("asv3", -0.125))
+    ]
+    frame = pd.DataFrame(rows, columns=COLUMNS[:7])
+    total = frame.groupby("sample")["contribution"].transform("sum")
+    frame = frame.assign(prediction=6.0 + total, scale="units")
+    return qiime2.Artifact.import_data("SampleData[AAMContributions]", frame)
+
+
+def plot_contributions_example(use):
+    """Look at contributions to a number."""
+    contributions = use.init_artifact("contributions", contributions_factory)
+    use.action(
+        use.UsageAction("aam", "plot_contributions"),
+        use.UsageInputs(contributions=contributions),
+        use.UsageOutputNames(visualization="contributions_plot"),
+    )
+
+
 def evaluate_example(use):
     """Look at predictions of a number."""
     predictions = use.init_artifact("predictions", predictions_factory)

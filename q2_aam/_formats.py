@@ -160,3 +160,18 @@ class AAMEmbeddingFormat(TextFileFormat):
 AAMEmbeddingDirectoryFormat = SingleFileDirectoryFormat(
     "AAMEmbeddingDirectoryFormat", "embedding.tsv", AAMEmbeddingFormat
 )
+
+
+class AAMContributionsFormat(TextFileFormat):
+    """What ASVs contribute to predictions: a row for each sample, target and ASV."""
+
+    def _validate_(self, level: str) -> None:
+        from aam_core.data.contributions import read_contributions
+
+        with _as_validation():
+            read_contributions(str(self), FEW_ROWS if level == "min" else None)
+
+
+AAMContributionsDirectoryFormat = SingleFileDirectoryFormat(
+    "AAMContributionsDirectoryFormat", "contributions.tsv", AAMContributionsFormat
+)

@@ -1,11 +1,11 @@
-"""Visualizers: `evaluate` and `summarize`."""
+"""Visualizers: `evaluate`, `summarize` and `plot-contributions`."""
 
 from pathlib import Path
 
 import pandas as pd
 import qiime2
 
-from aam_core.config import EvaluateConfig
+from aam_core.config import EvaluateConfig, PlotContributionsConfig
 from q2_aam._inputs import frame, report
 from q2_aam._views import Run
 
@@ -63,6 +63,27 @@ def summarize(output_dir: str, model: Run) -> None:
 
     config, history = model
     _write(model_page(config, history, f"Summary of an {config['kind']}"), output_dir)
+
+
+def plot_contributions(
+    output_dir: str,
+    contributions: pd.DataFrame,
+    taxonomy: qiime2.MetadataColumn = None,
+    top: int = PlotContributionsConfig.top,
+) -> None:
+    """Show what ASVs contribute to predictions."""
+    config = PlotContributionsConfig(top=top)
+
+    from aam_core.report.contributions import contributions_page
+
+    labels = {} if taxonomy is None else taxonomy.to_series().dropna()
+    page = contributions_page(
+        contributions,
+        "What ASVs contribute to predictions",
+        labels=dict(labels),
+        top=config.top,
+    )
+    _write(page, output_dir)
 
 
 def _write(page, output_dir: str) -> None:

@@ -10,6 +10,7 @@ import qiime2
 
 from q2_aam._formats import (
     AAMConfigFormat,
+    AAMContributionsFormat,
     AAMEmbeddingFormat,
     AAMEncoderDirectoryFormat,
     AAMHistoryFormat,
@@ -138,3 +139,26 @@ def _embedding_to_frame(fmt: AAMEmbeddingFormat) -> pd.DataFrame:
 @plugin.register_transformer
 def _embedding_to_metadata(fmt: AAMEmbeddingFormat) -> qiime2.Metadata:
     return qiime2.Metadata(_read_numbers(fmt).astype(float))
+
+
+@plugin.register_transformer
+def _frame_to_contributions(rows: pd.DataFrame) -> AAMContributionsFormat:
+    fmt = AAMContributionsFormat()
+    with fmt.open() as handle:
+        rows.to_csv(handle, sep="\t", index=False)
+    return fmt
+
+
+@plugin.register_transformer
+def _contributions_to_frame(fmt: AAMContributionsFormat) -> pd.DataFrame:
+    from aam_core.data.contributions import read_contributions
+
+    return read_contributions(str(fmt))
+
+
+@plugin.register_transformer
+def _contributions_to_metadata(fmt: AAMContributionsFormat) -> qiime2.Metadata:
+    rows = _contributions_to_frame(fmt)
+    width = len(str(len(rows)))  # so that ids sort like numbers
+    ids = [f"row {number:0{width}}" for number in range(1, len(rows) + 1)]
+    return qiime2.Metadata(rows.set_axis(pd.Index(ids, name="id"), axis=0))

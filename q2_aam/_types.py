@@ -1,4 +1,4 @@
-"""Semantic types: encoder, model, details of a regression, embeddings."""
+"""Semantic types: encoder, model, and what these say of samples and features."""
 
 from q2_types.feature_data import FeatureData
 from q2_types.sample_data import SampleData
@@ -15,3 +15,4 @@ AAMEmbedding = SemanticType(
     "AAMEmbedding",
     variant_of=[SampleData.field["type"], FeatureData.field["type"]],
 )
+AAMContributions = SemanticType("AAMContributions", variant_of=SampleData.field["type"])

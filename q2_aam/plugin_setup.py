@@ -30,7 +30,9 @@ from qiime2.plugin import (
 from aam_core.config import (
     EmbedConfig,
     EvaluateConfig,
+    ExplainConfig,
     ForestConfig,
+    PlotContributionsConfig,
     PredictConfig,
     PretrainConfig,
     SamplesConfig,
@@ -39,8 +41,11 @@ from aam_core.config import (
 from q2_aam import __version__, _examples
 from q2_aam._baseline import rf_baseline
 from q2_aam._embed import embed
+from q2_aam._explain import explain
 from q2_aam._formats import (
     AAMConfigFormat,
+    AAMContributionsDirectoryFormat,
+    AAMContributionsFormat,
     AAMEmbeddingDirectoryFormat,
     AAMEmbeddingFormat,
     AAMEncoderDirectoryFormat,
@@ -53,11 +58,12 @@ from q2_aam._formats import (
 )
 from q2_aam._predict import predict
 from q2_aam._pretrain import pretrain
-from q2_aam._reports import evaluate, summarize
+from q2_aam._reports import evaluate, plot_contributions, summarize
 from q2_aam._samples import classify_samples, regress_samples
 from q2_aam._signature import parameter_descriptions, parameter_types
 from q2_aam._train import train
 from q2_aam._types import (
+    AAMContributions,
     AAMEmbedding,
     AAMEncoder,
     AAMModel,
@@ -70,6 +76,7 @@ citations = Citations.load("citations.bib", package="q2_aam")
 TRANSFORMER = [citations["vaswani2017attention"], citations["paszke2019pytorch"]]
 UNIFRAC = [citations["lozupone2005unifrac"]]
 CHARTS = [citations["vanderplas2018altair"]]
+SHAPLEY = [citations["strumbelj2014explaining"], citations["mitchell2022sampling"]]
 FOREST = [citations["breiman2001forests"], citations["pedregosa2011scikit"]]
 
 plugin = Plugin(
@@ -100,9 +107,17 @@ plugin.register_formats(
     RegressionDetailsDirectoryFormat,
     AAMEmbeddingFormat,
     AAMEmbeddingDirectoryFormat,
+    AAMContributionsFormat,
+    AAMContributionsDirectoryFormat,
 )
 plugin.register_semantic_types(
-    AAMEncoder, AAMModel, Regression, Classification, RegressionDetails, AAMEmbedding
+    AAMEncoder,
+    AAMModel,
+    Regression,
+    Classification,
+    RegressionDetails,
+    AAMEmbedding,
+    AAMContributions,
 )
 plugin.register_artifact_class(
     AAMEncoder,
@@ -123,6 +138,11 @@ plugin.register_artifact_class(
     SampleData[RegressionDetails],
     RegressionDetailsDirectoryFormat,
     description="All targets of a regression, with quantiles and intervals.",
+)
+plugin.register_artifact_class(
+    SampleData[AAMContributions],
+    AAMContributionsDirectoryFormat,
+    description="What each ASV contributes to the prediction of each sample.",
 )
 
 for kind, what in ((SampleData, "sample"), (FeatureData, "ASV")):
@@ -371,6 +391,42 @@ plugin.methods.register_function(
     examples={"Embed with the general encoder": _examples.embed_example},
 )
 
+plugin.methods.register_function(
+    function=explain,
+    inputs=TABLE | SEQUENCES | {"model": AAMModel[Regression | Classification]},
+    parameters={"metadata": Metadata} | parameter_types(ExplainConfig),
+    outputs=[
+        ("importance", FeatureData[Importance]),
+        ("contributions", SampleData[AAMContributions]),
+    ],
+    input_descriptions={
+        "table": "Counts of ASVs by sample: the samples to explain, and others that "
+        "they are compared with."
+    }
+    | SEQUENCES_DESCRIPTION
+    | {"model": "Model that train, classify-samples or regress-samples wrote."},
+    parameter_descriptions={
+        "metadata": "Sample metadata; needed where the model was trained with "
+        "categorical_columns or normalize_by."
+    }
+    | parameter_descriptions(ExplainConfig),
+    output_descriptions={
+        "importance": "Mean absolute contribution of each ASV over the samples (and "
+        "classes; of several targets, to the first).",
+        "contributions": "By how much each ASV raises or lowers the prediction of "
+        "each sample, with its baseline: plot-contributions draws it.",
+    },
+    name="Explain predictions by ASVs",
+    description=(
+        "What each ASV contributes to the predictions of the whole ensemble: Shapley "
+        "values with other samples of the table as background, in units of the "
+        "target, or in log-odds of each class. Contributions and baseline sum up to "
+        "the prediction. They say why the model predicts so, not what is a cause."
+    ),
+    citations=SHAPLEY,
+    examples={"Explain a small model of a number": _examples.explain_example},
+)
+
 COLUMN = MetadataColumn[Categorical | Numeric]
 GROUPS_DESCRIPTION = (
     "Group of each sample, such as its subject or site. Groups are never divided, and "
@@ -417,6 +473,23 @@ plugin.visualizers.register_function(
     ),
     citations=CHARTS,
     examples={"Evaluate predictions of a number": _examples.evaluate_example},
+)
+
+plugin.visualizers.register_function(
+    function=plot_contributions,
+    inputs={"contributions": SampleData[AAMContributions]},
+    parameters={"taxonomy": MetadataColumn[Categorical]}
+    | parameter_types(PlotContributionsConfig),
+    input_descriptions={"contributions": "What explain returned."},
+    parameter_descriptions={"taxonomy": "Taxon of each feature, to name features."}
+    | parameter_descriptions(PlotContributionsConfig),
+    name="Look at what ASVs contribute to predictions",
+    description=(
+        "The ASVs that matter most overall, with direction, and how the prediction of "
+        "each sample comes about from its baseline: a page that needs no network."
+    ),
+    citations=CHARTS + SHAPLEY,
+    examples={"Plot a few contributions": _examples.plot_contributions_example},
 )
 
 plugin.visualizers.register_function(

@@ -127,3 +127,41 @@ def prepared(samples: int) -> Study:
     return prepare_study(
         made.table, made.sequences, options, max_bp=60, seed=0, report=print
     )
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A study in which a few single ASVs set the columns `value` and `kind`."""
+
+    table: FeatureTable
+    sequences: dict[str, str]
+    metadata: pd.DataFrame
+    raising: tuple[str, ...]  #: ASVs with which `value` rises
+    lowering: tuple[str, ...]
+
+
+def planted(samples: int = 60, features: int = 40, seed: int = 0) -> Planted:
+    """A study of unlike sequences: two ASVs raise `value`, two lower it.
+
+    Each acts by its log abundance, with the same weight. `kind` is `high` where
+    `value` is above its median.
+    """
+    generator = np.random.default_rng(seed)
+    names = [f"asv{i:03d}" for i in range(features)]
+    sequences = {n: "".join(generator.choice(LETTERS, 60)) for n in names}
+    here = generator.random((samples, features)) < 0.5
+    weights = here * generator.lognormal(0, 1.5, (samples, features))
+    weights[:, -1] += 0.1  # no sample is empty
+    shares = weights / weights.sum(axis=1, keepdims=True)
+    counts = np.stack([generator.multinomial(2000, row) for row in shares])
+    levels = np.log10(1 + 10_000 * counts / 2000)
+    chosen = generator.permutation(features)[:4]
+    value = levels[:, chosen] @ np.array([1.0, 1.0, -1.0, -1.0])
+    value += 0.2 * generator.normal(size=samples)
+    ids = np.array([f"s{i:03d}" for i in range(samples)], dtype=object)
+    table = FeatureTable(sparse.csr_matrix(counts), ids, np.array(names, dtype=object))
+    kind = np.where(value > np.median(value), "high", "low")
+    index = pd.Index(ids, name="id")
+    metadata = pd.DataFrame({"value": value, "kind": kind}, index)
+    chosen = [names[i] for i in chosen]
+    return Planted(table, sequences, metadata, tuple(chosen[:2]), tuple(chosen[2:]))

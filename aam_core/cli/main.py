@@ -13,6 +13,7 @@ from aam_core.cli.aliases import (
     strategy_of,
     translated,
 )
+from aam_core.cli.explanations import explain, plot_contributions
 from aam_core.cli.files import (
     DIRECTORY,
     FILE,
@@ -254,5 +255,13 @@ def rf_baseline(
             click.echo(f"{name}\t{value:.4f}")
 
 
-for command in (classify, regress, embed, evaluate, summarize):
+for command in (
+    classify,
+    regress,
+    embed,
+    explain,
+    plot_contributions,
+    evaluate,
+    summarize,
+):
     main.add_command(command)

@@ -42,6 +42,13 @@ def column_options(function: Callable) -> Callable:
     )(function)
 
 
+taxonomy_option = click.option(
+    "--taxonomy",
+    type=FILE,
+    help="Taxon of each feature (TSV), to name features in the report.",
+)
+
+
 def front_door(name: str, task: str, help: str) -> click.Command:
     """The command that fits, compares and reports."""
 
@@ -50,11 +57,7 @@ def front_door(name: str, task: str, help: str) -> click.Command:
     @table_options
     @column_options
     @encoder_option
-    @click.option(
-        "--taxonomy",
-        type=FILE,
-        help="Taxon of each feature (TSV), to name features in the report.",
-    )
+    @taxonomy_option
     @click.option(
         "--output-dir", required=True, type=NEW, help="Folder for all results."
     )

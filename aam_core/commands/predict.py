@@ -10,7 +10,6 @@ import torch
 
 from aam_core.config import PredictConfig
 from aam_core.data.batches import Batch, BatchMaker
-from aam_core.data.categories import CategoricalEncoder, category_labels
 from aam_core.data.sample_features import sample_features
 from aam_core.data.sequences import reverse_complement
 from aam_core.data.study import Study
@@ -18,8 +17,13 @@ from aam_core.data.table import FeatureTable
 from aam_core.data.target_decoder import Predictions
 from aam_core.ensemble.community import Community, far_fraction, read_community
 from aam_core.ensemble.mixture import NETWORK
-from aam_core.ensemble.saved import Ensemble, load_ensemble
-from aam_core.errors import InputError, some
+from aam_core.ensemble.saved import (
+    Ensemble,
+    check_covariates,
+    indices_of,
+    load_ensemble,
+)
+from aam_core.errors import some
 from aam_core.inference.encode import AsvTable, collect, contributions_of, encode_table
 from aam_core.inference.random_draws import (
     all_passes,
@@ -86,7 +90,7 @@ def predict(
     number = number_of_passes(config, saved["options"])
     study = read_as_trained(saved, table, sequences, config, report, keep_shallow=True)
     ids = study.table.sample_ids
-    groups = _check_covariates(ensemble, config, metadata, ids, report)
+    groups = check_covariates(ensemble, config, metadata, ids, report)
     report(
         f"Predicting {len(ids):,} samples with {study.table.shape[1]:,} distinct ASVs "
         f"on {device.type}."
@@ -175,7 +179,7 @@ def _classical(
     """What the members beside the network predict, by member."""
     if ensemble.classical.empty:
         return {}
-    categories_NK = _indices(ensemble.categories, metadata, ids)
+    categories_NK = indices_of(ensemble.categories, metadata, ids)
     samples = samples.with_categories(categories_NK)
     space = ensemble.space
     return {
@@ -215,7 +219,7 @@ def _network_passes(
         wide = model.shape.pooled_features
         if wide and features_NV is None:
             features_NV = sample_features(study, wide)
-        categories_NK = _indices(network.categories, metadata, ids)
+        categories_NK = indices_of(network.categories, metadata, ids)
         maker = batches_as_trained(ensemble.saved, study, categories_NK, features_NV)
         passes = _passes(model, asvs, maker, above, config, device, number)
         passes = passes.float().cpu().numpy()
@@ -246,48 +250,3 @@ def _passes(
 
     every = np.arange(len(maker.sizes))
     return all_passes(run(every, 0), above, number, run)
-
-
-def _indices(
-    encoder: CategoricalEncoder | None,
-    metadata: pd.DataFrame | None,
-    ids: np.ndarray,
-) -> np.ndarray | None:
-    """Covariates (N, K) as a member of the ensemble numbers them.
-
-    A category that the whole model knows may be new to one that was fitted to folds.
-    """
-    if encoder is None:
-        return None
-    return encoder.transform(metadata, ids, "ignore", silent)
-
-
-def _check_covariates(
-    ensemble: Ensemble,
-    config: PredictConfig,
-    metadata: pd.DataFrame | None,
-    ids: np.ndarray,
-    report: Report,
-) -> list[str] | None:
-    """The categories that the target's scale depends on, when all is there."""
-    decoder, encoder = ensemble.space.decoder, ensemble.categories
-    by_scale = list(decoder.normalize_by)
-    names = by_scale + (list(encoder.get_cardinalities()) if encoder else [])
-    if not names:
-        return None
-    if metadata is None:
-        raise InputError(
-            f"The model is conditioned on the metadata columns {some(names)}: pass the "
-            "sample metadata."
-        )
-    if encoder is not None:
-        encoder.transform(metadata, ids, config.unknown_categories, report)
-    if not by_scale:
-        return None
-    groups = category_labels(metadata, by_scale, ids, report)
-    if unseen := decoder.scaler.unseen(groups):
-        report(
-            "Categories that training did not see take the scale of all samples: "
-            f"{some(unseen)}."
-        )
-    return groups

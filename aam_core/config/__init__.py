@@ -14,7 +14,9 @@ from aam_core.config.commands import (
     COMMANDS,
     EmbedConfig,
     EvaluateConfig,
+    ExplainConfig,
     ForestConfig,
+    PlotContributionsConfig,
     PredictConfig,
     PretrainConfig,
     RunConfig,
@@ -34,6 +36,10 @@ from aam_core.config.device import (
     MemoryOptions,
 )
 from aam_core.config.ensemble import MEMBERS, EnsembleOptions
+from aam_core.config.explanation import (
+    ContributionPageOptions,
+    ExplanationOptions,
+)
 from aam_core.config.forest import ForestOptions
 from aam_core.config.input import (
     DepthOptions,
@@ -77,11 +83,14 @@ __all__ = [
     "CacheOptions",
     "CategoricalOptions",
     "ColumnOptions",
+    "ContributionPageOptions",
     "DepthOptions",
     "DeviceOptions",
     "EmbedConfig",
     "EnsembleOptions",
     "EvaluateConfig",
+    "ExplainConfig",
+    "ExplanationOptions",
     "FeatureOptions",
     "ForestConfig",
     "ForestOptions",
@@ -93,6 +102,7 @@ __all__ = [
     "OutputOptions",
     "ParallelOptions",
     "PassOptions",
+    "PlotContributionsConfig",
     "PredictConfig",
     "PretrainConfig",
     "ReportOptions",

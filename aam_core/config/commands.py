@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from aam_core.config.covariates import CategoricalOptions, UnknownOptions
 from aam_core.config.device import CacheOptions, DeviceOptions, MemoryOptions
 from aam_core.config.ensemble import EnsembleOptions
+from aam_core.config.explanation import (
+    ContributionPageOptions,
+    ExplanationOptions,
+)
 from aam_core.config.forest import ForestOptions
 from aam_core.config.input import (
     DepthOptions,
@@ -83,6 +87,18 @@ class EmbedConfig(CacheOptions, DeviceOptions, FeatureOptions):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class ExplainConfig(
+    CacheOptions, DeviceOptions, ExplanationOptions, UnknownOptions, FeatureOptions
+):
+    """Options of `explain`; how samples are read is the model's own."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PlotContributionsConfig(ContributionPageOptions):
+    """Options of `plot-contributions`."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ForestConfig(ForestOptions, SplitOptions, DepthOptions, ColumnOptions):
     """Options of `rf-baseline`."""
 
@@ -113,6 +129,8 @@ COMMANDS: Mapping[str, type[Options]] = {
     "predict": PredictConfig,
     "rf-baseline": ForestConfig,
     "embed": EmbedConfig,
+    "explain": ExplainConfig,
+    "plot-contributions": PlotContributionsConfig,
     "evaluate": EvaluateConfig,
     "summarize": SummarizeConfig,
 }

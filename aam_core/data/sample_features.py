@@ -77,6 +77,18 @@ def sample_features(study: Study, features: int) -> np.ndarray:
     return np.concatenate(found, axis=1)
 
 
+def asv_features(tokens_FL: np.ndarray, features: int) -> np.ndarray:
+    """Random features of each ASV alone, (F, K) float32, for `summed_features`."""
+    frequencies_DK, phases_K = random_features(features)
+    return np.cos(profiles(tokens_FL) @ frequencies_DK + phases_K)
+
+
+def summed_features(counts: sparse.csr_matrix, asv_FK: np.ndarray) -> np.ndarray:
+    """(N, V) `sample_features`, where the features of the ASVs are known already."""
+    parts = [levels(counts, view) @ asv_FK for view in VIEWS]
+    return np.concatenate(parts, axis=1, dtype=np.float32)
+
+
 def random_features(features: int) -> tuple[np.ndarray, np.ndarray]:
     """Frequencies (D, K) and phases (K,), by hashes: the same in every version.
 

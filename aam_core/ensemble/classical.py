@@ -32,14 +32,34 @@ class Classical:
         """Whether there is none."""
         return self.kernel is None and self.trees is None
 
-    def predict(self, samples: Community) -> dict[str, np.ndarray]:
-        """(N, O) logits or scaled values; each view is a member of its own."""
+    def known(self, samples: Community) -> dict[str, Any]:
+        """What the members make of ASVs alone, which is the same in all samples."""
+        found: dict[str, Any] = {}
+        if self.kernel is not None:
+            found[KERNEL] = self.kernel.added(samples)
+        if self.trees is not None:
+            found[TREES] = self.trees.columns_of(samples)
+        return found
+
+    def predict(
+        self, samples: Community, known: Mapping[str, Any] | None = None
+    ) -> dict[str, np.ndarray]:
+        """(N, O) logits or scaled values; each view is a member of its own.
+
+        Parameters
+        ----------
+        samples : Community
+            N samples.
+        known : mapping, optional
+            What `known` returned for samples with the same ASVs and more.
+        """
+        known = known or {}
         found = {}
         if self.kernel is not None:
-            views = self.kernel.predict(samples)
+            views = self.kernel.predict(samples, known.get(KERNEL))
             found |= {f"{KERNEL}-{name}": value for name, value in views.items()}
         if self.trees is not None:
-            for name, value in self.trees.predict(samples).items():
+            for name, value in self.trees.predict(samples, known.get(TREES)).items():
                 value = np.log(value.clip(1e-9)) if self.trees.classes else value
                 found[f"{TREES}-{name}"] = value
         return found

@@ -76,19 +76,38 @@ class Kernel:
     cardinalities: tuple[int, ...] = ()
     strengths: Mapping[str, float] = field(default_factory=dict)
 
-    def predict(self, samples: Community) -> dict[str, np.ndarray]:
-        """(N, O) scaled values or logits of each view."""
+    def predict(
+        self, samples: Community, added: Mapping[str, np.ndarray] | None = None
+    ) -> dict[str, np.ndarray]:
+        """(N, O) scaled values or logits of each view.
+
+        Parameters
+        ----------
+        samples : Community
+            N samples.
+        added : mapping, optional
+            What `added` returned for the same ASVs, where that is known already.
+        """
+        added = self.added(samples) if added is None else added
         found = {}
         for name, view in self.views.items():
             if name == "log_ratio":
                 outputs = self._of_log_ratios(samples, view)
             else:
-                outputs = levels(samples.counts, name) @ self._added(samples, view)
+                outputs = levels(samples.counts, name) @ added[name]
             if self.cardinalities:
                 shown = indicators(samples.categories_NK, self.cardinalities)
                 outputs = outputs + shown @ view.category_CO
             found[name] = outputs + view.bias_O
         return found
+
+    def added(self, samples: Community) -> dict[str, np.ndarray]:
+        """By view, (F, O) what each ASV that occurs adds per unit of its level."""
+        return {
+            name: self._added(samples, view)
+            for name, view in self.views.items()
+            if name != "log_ratio"
+        }
 
     def _added(self, samples: Community, view: View) -> np.ndarray:
         """(F, O) what each ASV adds per unit of its level."""

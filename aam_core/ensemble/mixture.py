@@ -99,6 +99,16 @@ class Space:
             mix = network + (mix - self.points(network))[..., None]
         return self._within(mix)
 
+    def point(
+        self, found: Mapping[str, np.ndarray], weights: Mapping[str, float]
+    ) -> np.ndarray:
+        """(N, O) the mix without quantiles: logits, scaled values or medians."""
+        points = {name: self.points(values) for name, values in found.items()}
+        mix = mixed(points, weights)
+        if self.decoder.classes is not None:
+            return np.log(mix.clip(1e-12))
+        return self._within(mix)
+
     def disagreement(
         self,
         found: Mapping[str, np.ndarray],

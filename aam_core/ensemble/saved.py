@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from safetensors.numpy import load_file
 
-from aam_core.data.categories import CategoricalEncoder
+from aam_core.config import UnknownOptions
+from aam_core.data.categories import CategoricalEncoder, category_labels
 from aam_core.data.target_decoder import Decoder
 from aam_core.ensemble.classical import KERNEL, TREES, Classical, read_classical
 from aam_core.ensemble.mixture import NETWORK, Space
-from aam_core.errors import InputError
+from aam_core.errors import InputError, some
 from aam_core.io.load import (
     OTHER_MEMBERS,
     load_networks,
@@ -24,6 +26,7 @@ from aam_core.io.load import (
 )
 from aam_core.io.model_folder import WEIGHTS
 from aam_core.nn.predictor import SequencePredictor
+from aam_core.reporting import Report, silent
 
 #: Name of the profiles of the ASVs of training among the arrays of a model.
 PROFILES = "asvs.profiles"
@@ -137,3 +140,54 @@ def _classical(
             f"The members of the ensemble in {directory} cannot be read: {error}. Use "
             "the model as train wrote it."
         ) from None
+
+
+def indices_of(
+    encoder: CategoricalEncoder | None,
+    metadata: pd.DataFrame | None,
+    ids: np.ndarray,
+) -> np.ndarray | None:
+    """Covariates (N, K) as a member of the ensemble numbers them.
+
+    A category that the whole model knows may be new to one that was fitted to folds.
+    """
+    if encoder is None:
+        return None
+    return encoder.transform(metadata, ids, "ignore", silent)
+
+
+def check_covariates(
+    ensemble: Ensemble,
+    options: UnknownOptions,
+    metadata: pd.DataFrame | None,
+    ids: np.ndarray,
+    report: Report,
+) -> list[str] | None:
+    """The categories that the target's scale depends on, when all is there.
+
+    Raises
+    ------
+    InputError
+        If metadata is missing, a column of it, or a category is unknown.
+    """
+    decoder, encoder = ensemble.space.decoder, ensemble.categories
+    by_scale = list(decoder.normalize_by)
+    names = by_scale + (list(encoder.get_cardinalities()) if encoder else [])
+    if not names:
+        return None
+    if metadata is None:
+        raise InputError(
+            f"The model is conditioned on the metadata columns {some(names)}: pass the "
+            "sample metadata."
+        )
+    if encoder is not None:
+        encoder.transform(metadata, ids, options.unknown_categories, report)
+    if not by_scale:
+        return None
+    groups = category_labels(metadata, by_scale, ids, report)
+    if unseen := decoder.scaler.unseen(groups):
+        report(
+            "Categories that training did not see take the scale of all samples: "
+            f"{some(unseen)}."
+        )
+    return groups

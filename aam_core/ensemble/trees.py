@@ -78,28 +78,46 @@ class Trees:
         asvs, clades = len(self.digests_VB), len(self.centroids_KD)
         return asvs + clades + sum(self.cardinalities)
 
-    def predict(self, samples: Community) -> dict[str, np.ndarray]:
-        """(N, O) scaled values, or probabilities of classes, of each view."""
+    def predict(
+        self, samples: Community, columns: sparse.csr_matrix | None = None
+    ) -> dict[str, np.ndarray]:
+        """(N, O) scaled values, or probabilities of classes, of each view.
+
+        Parameters
+        ----------
+        samples : Community
+            N samples.
+        columns : scipy.sparse.csr_matrix, optional
+            What `columns_of` returned for the same ASVs, where that is known already.
+        """
+        columns = self.columns_of(samples) if columns is None else columns
         found: dict[str, list[np.ndarray]] = {name: [] for name in self.forests}
         total = samples.counts.shape[0]
         for start in range(0, total, PIECE):
             some = samples.take(np.arange(start, min(start + PIECE, total)))
-            read = self.read(some)
+            read = self.read(some, columns)
             for name, forest in self.forests.items():
                 found[name].append(forest.predict(read[name]))
         return {name: np.concatenate(parts) for name, parts in found.items()}
 
-    def read(self, samples: Community) -> dict[str, np.ndarray]:
-        """What the trees of each view read of samples, (N, X) float32.
-
-        Relative abundances of the ASVs and of the clades, or which ASVs there are and
-        how many of each clade; then indicators of categories.
-        """
+    def columns_of(self, samples: Community) -> sparse.csr_matrix:
+        """(F, X'): 1 where an ASV counts in a column, as itself or by clade."""
         place = samples.places(vocabulary(self.digests_VB))
         here = np.flatnonzero(place >= 0)
         one = (np.ones(len(here)), (here, place[here]))
         asvs = sparse.csr_matrix(one, (len(place), len(self.digests_VB)))
-        both = sparse.hstack([asvs, self._clades(samples)]).tocsr()
+        return sparse.hstack([asvs, self._clades(samples)]).tocsr()
+
+    def read(
+        self, samples: Community, columns: sparse.csr_matrix | None = None
+    ) -> dict[str, np.ndarray]:
+        """What the trees of each view read of samples, (N, X) float32.
+
+        Relative abundances of the ASVs and of the clades, or which ASVs there are and
+        how many of each clade; then indicators of categories. `columns` is as in
+        `predict`.
+        """
+        both = self.columns_of(samples) if columns is None else columns
         counts = samples.counts.astype(np.float64)
         present = counts.copy()
         present.data[:] = 1.0

@@ -90,7 +90,7 @@ def test_what_a_mark_covers():
         def test_it():
             pass
     """).replace("mark(", MARK)
-    commands = {"pretrain", "train", "rf-baseline", "classify", "regress"}
+    commands = {"pretrain", "train", "rf-baseline", "classify", "regress", "explain"}
     assert marks_of(text) == {(c, "seed") for c in commands} | {("rf-baseline", "task")}
 
 

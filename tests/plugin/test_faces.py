@@ -15,18 +15,20 @@ BEFORE = ("pretrain", "train", "predict", "rf-baseline")  #: what it consists of
 
 #: What is read: the option of `aam`, its name in QIIME 2, and the commands.
 READ = [
-    ("table", "table", (*BEFORE, *DOOR, "embed")),
-    ("metadata", "metadata", (*BEFORE, "evaluate")),
+    ("table", "table", (*BEFORE, *DOOR, "embed", "explain")),
+    ("metadata", "metadata", (*BEFORE, "evaluate", "explain")),
     ("metadata_column", "metadata", DOOR),  # a column is metadata in QIIME 2
     ("metadata_column", "truth", ("evaluate",)),
     ("group_column", "groups", (*DOOR, "evaluate")),
-    ("sequences", "sequences", (*LEARN, "predict", *DOOR, "embed")),
+    ("sequences", "sequences", (*LEARN, "predict", *DOOR, "embed", "explain")),
     ("tree", "phylogeny", LEARN),
     ("unifrac_matrix", "distance_matrix", LEARN),
     ("pretrained_encoder", "pretrained_encoder", ("pretrain",)),  # encoder is written
     ("pretrained_encoder", "encoder", ("train", *DOOR)),
     ("resume_from", "resume_from", LEARN),
-    ("model", "model", ("predict", "rf-baseline", "summarize")),
+    ("model", "model", ("predict", "rf-baseline", "summarize", "explain")),
+    ("contributions", "contributions", ("plot-contributions",)),
+    ("taxonomy", "taxonomy", ("plot-contributions",)),
     ("encoder", "encoder", ("embed",)),
     ("predictions", "predictions", ("evaluate",)),
     ("details", "details", ("evaluate",)),
@@ -38,10 +40,15 @@ ONLY_AAM = [
     ("metadata", DOOR, "in QIIME 2 a column brings its metadata along"),
     ("taxonomy", DOOR, "in QIIME 2 evaluate takes it; the steps show how"),
     ("classes", ("evaluate",), "in QIIME 2 the type of the predictions says it"),
-    ("output_dir", (*LEARN, *DOOR, "embed"), "QIIME 2 names each output itself"),
+    ("taxonomy", ("explain",), "in QIIME 2 plot-contributions takes it"),
+    (
+        "output_dir",
+        (*LEARN, *DOOR, "embed", "explain"),
+        "QIIME 2 names each output itself",
+    ),
     (
         "output",
-        ("predict", "rf-baseline", "evaluate", "summarize"),
+        ("predict", "rf-baseline", "evaluate", "summarize", "plot-contributions"),
         "QIIME 2 names each output itself",
     ),
     ("details", ("predict",), "QIIME 2 names each output itself"),

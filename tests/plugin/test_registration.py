@@ -12,12 +12,14 @@ from qiime2.plugins import aam
 
 from aam_core.config import effort
 from q2_aam._formats import (
+    AAMContributionsDirectoryFormat,
     AAMEmbeddingDirectoryFormat,
     AAMEncoderDirectoryFormat,
     AAMModelDirectoryFormat,
     RegressionDetailsDirectoryFormat,
 )
 from q2_aam._types import (
+    AAMContributions,
     AAMEmbedding,
     AAMEncoder,
     AAMModel,
@@ -39,6 +41,7 @@ class RegistrationTests(TestPluginBase):
             Classification,
             RegressionDetails,
             AAMEmbedding,
+            AAMContributions,
         ):
             self.assertRegisteredSemanticType(kind)
 
@@ -48,6 +51,7 @@ class RegistrationTests(TestPluginBase):
             (AAMModel[Regression | Classification], AAMModelDirectoryFormat),
             (SampleData[RegressionDetails], RegressionDetailsDirectoryFormat),
             (SampleData[AAMEmbedding], AAMEmbeddingDirectoryFormat),
+            (SampleData[AAMContributions], AAMContributionsDirectoryFormat),
             (FeatureData[AAMEmbedding], AAMEmbeddingDirectoryFormat),
         ):
             self.assertSemanticTypeRegisteredToFormat(kind, fmt)

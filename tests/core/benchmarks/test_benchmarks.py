@@ -20,6 +20,7 @@ from aam_core.config import (
     InputOptions,
     LossOptions,
     PretrainConfig,
+    effort,
     resolve_architecture,
 )
 from aam_core.data.batches import BatchMaker
@@ -322,6 +323,17 @@ def test_the_start_is_varied_alone(tmp_path):
     names = list(table.feature_ids)
     distances = [unweighted_unifrac(*pair, names, made.tree) for pair in pairs]
     assert f"a loss of {np.var(distances):.3g}." in result["notes"][0]
+
+
+def test_explanations_are_measured(tmp_path, monkeypatch):
+    monkeypatch.setitem(effort.STEPS, "quick", 6)
+    words = ["--samples=24", "--features=10", "--seed=0", "--max-samples=4"]
+    rows = measured("explain", [*words, "--draws=2"], tmp_path)["rows"]
+    assert {row["target"] for row in rows} == {"value", "kind"}
+    for row in rows:
+        assert row["precision at 4"] in (0, 0.25, 0.5, 0.75, 1)
+        assert 0 <= row["right sign"] <= 1
+        assert -1 <= row["rank correlation of importance"] <= 1
 
 
 LARGE = ["--samples=20", "--features=60", "--asvs=12", "--depth=100", "--batches=2"]

@@ -116,3 +116,39 @@ def test_wrong_input_is_told_before_anything_is_written(files, tmp_path):
     assert done.exit_code == 1
     assert "Error: " in done.output
     assert not (tmp_path / "run").exists()
+
+
+def test_explain_and_its_plot(classified, files, tmp_path):
+    folder, _ = classified
+    out, report = tmp_path / "run", tmp_path / "plot.html"
+    given = [*inputs(files, "table", "sequences"), "--model", folder]
+    given += ["--output-dir", out, "--draws", "2", "--members", "kernel,trees"]
+    done = aam("explain", *given, "--samples", "s03,s11", "--device", "cpu")
+    assert done.exit_code == 0, done.output
+    rows = pd.read_csv(out / "contributions.tsv", sep="\t")
+    assert sorted(rows["sample"].unique()) == ["s03", "s11"]
+    assert list(pd.read_csv(out / "importance.tsv", sep="\t")) == [
+        "feature",
+        "importance",
+    ]
+    assert "Sample by sample" in (out / "report.html").read_text()
+    taxa = folder.parent / "taxonomy.tsv"
+    plot = ("--contributions", out / "contributions.tsv", "--taxonomy", taxa)
+    done = aam("plot-contributions", *plot, "--output", report, "--top", "40")
+    assert done.exit_code == 0, done.output
+    assert "g__Blautia" in report.read_text()
+    done = aam("plot-contributions", *plot, "--output", report)
+    assert "exists already" in done.output
+    wrong = ("--contributions", out / "importance.tsv", "--output", tmp_path / "x")
+    done = aam("plot-contributions", *wrong)
+    assert "importance.tsv" in done.output
+    assert not (tmp_path / "x").exists()
+
+
+def test_explain_refuses_before_anything_is_written(classified, files, tmp_path):
+    folder, _ = classified
+    given = [*inputs(files, "table", "sequences"), "--model", folder]
+    given += ["--output-dir", tmp_path / "run"]
+    done = aam("explain", *given, "--samples", "nobody")
+    assert "no sample 'nobody'" in done.output
+    assert not (tmp_path / "run").exists()
