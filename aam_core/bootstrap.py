@@ -163,7 +163,7 @@ def classification_scores(
             )
     found = {
         "accuracy": weights_BN @ right_N / total_B,
-        "balanced_accuracy": _mean_of_known(recalls),
+        "balanced_accuracy": mean_of_known(recalls),
     }
     if probabilities_NC is not None:
         losses_N = log_losses(true_N, probabilities_NC, classes)
@@ -172,7 +172,7 @@ def classification_scores(
             for number, label in enumerate(classes)
         ]
         found["log_loss"] = weights_BN @ losses_N / total_B
-        found["roc_auc"] = _mean_of_known(areas)
+        found["roc_auc"] = mean_of_known(areas)
     return found
 
 
@@ -232,7 +232,7 @@ def compared(
     return found
 
 
-def _mean_of_known(values: Sequence[np.ndarray]) -> np.ndarray:
+def mean_of_known(values: Sequence[np.ndarray]) -> np.ndarray:
     """(B,) mean over what is not NaN; NaN where nothing is."""
     values_KB = np.array(values)
     known_KB = np.isfinite(values_KB)

@@ -2,7 +2,9 @@
 
 import logging
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib import metadata
 from typing import Any
 
@@ -10,6 +12,7 @@ logger = logging.getLogger("aam_core")
 
 FEW_OF_CLASS = 5  #: samples below which a class is told
 Report = Callable[[str], None]  #: takes sentences for the user
+_bars = ContextVar("bars", default=True)  #: whether progress is shown
 
 
 def silent(line: str) -> None:
@@ -113,7 +116,18 @@ def progress(items: Iterable | None, **settings: Any) -> Any:
         from tqdm import tqdm
     watched = sys.stderr.isatty() or "ipykernel.zmqshell" in sys.modules
     interval = 0.5 if watched else 20
+    settings["disable"] = settings.get("disable", False) or not _bars.get()
     return tqdm(items, mininterval=interval, dynamic_ncols=True, **settings)
+
+
+@contextmanager
+def no_progress() -> Iterator[None]:
+    """Show no progress bars within, where many runs follow one another."""
+    token = _bars.set(False)
+    try:
+        yield
+    finally:
+        _bars.reset(token)
 
 
 def _has_widgets() -> bool:

@@ -173,15 +173,16 @@ def embed_example(use):
 
 
 def explain_example(use):
-    """Explain a model of a number."""
+    """Explain what a model of a class predicts."""
     table = use.init_artifact("table", table_factory)
-    metadata = use.init_metadata("metadata", metadata_factory)
-    model, *_ = _train(use, table, metadata, metadata_column=["ph"])
-    use.action(
+    model = use.init_artifact("model", model_factory)
+    importance, contributions = use.action(
         use.UsageAction("aam", "explain"),
         use.UsageInputs(table=table, model=model, max_samples=3, draws=2),
         use.UsageOutputNames(importance="importance", contributions="contributions"),
     )
+    importance.assert_output_type("FeatureData[Importance]")
+    contributions.assert_output_type("SampleData[AAMContributions]")
 
 
 def contributions_factory():
@@ -223,6 +224,58 @@ def evaluate_example(use):
         use.UsageOutputNames(visualization="evaluation"),
     )
     page.assert_output_type("Visualization")
+
+
+def cross_validation_factory():
+    """Two folds of a number, as `cross-validate` returns them."""
+    import tempfile
+    from pathlib import Path
+
+    import pandas as pd
+    import qiime2
+
+    from aam_core.io.cross_validation import CrossValidated, write_cross_validation
+
+    samples = range(SAMPLES)
+    head = {"id": [f"S{i}" for i in samples], "repeat": 1}
+    head |= {"fold": [1 + i % 2 for i in samples], "labels": "all", "training": 10}
+    true = [5 + i % 7 / 2 for i in samples]
+    found = {"true": true, "aam_predicted": [t + 0.1 for t in true]}
+    found["forest_predicted"] = [t + 0.3 * (-1) ** (i // 2) for i, t in enumerate(true)]
+    run = {"schema": 1, "version": "0.1.0", "task": "regression", "column": "ph"}
+    run |= {"classes": [], "folds": 2, "repeats": 1, "cells": 2, "done": 2}
+    run |= {"completed": True, "notes": [], "options": {}}
+    with tempfile.TemporaryDirectory() as folder:
+        table = pd.DataFrame(head | found)
+        write_cross_validation(CrossValidated(run, table), Path(folder))
+        return qiime2.Artifact.import_data("SampleData[AAMCrossValidation]", folder)
+
+
+def cross_validate_example(use):
+    """Compare a model and a forest of a number."""
+    table = use.init_artifact("table", table_factory)
+    metadata = use.init_metadata("metadata", metadata_factory)
+    use.action(
+        use.UsageAction("aam", "cross_validate"),
+        use.UsageInputs(
+            table=table,
+            metadata=use.get_metadata_column("ph", "ph", metadata),
+            folds=2,
+            repeats=1,
+            effort="quick",
+        ),
+        use.UsageOutputNames(cross_validation="cross_validation"),
+    )
+
+
+def evaluate_cross_validation_example(use):
+    """Look at a cross-validation of a number."""
+    found = use.init_artifact("cross_validation", cross_validation_factory)
+    use.action(
+        use.UsageAction("aam", "evaluate_cross_validation"),
+        use.UsageInputs(cross_validation=found),
+        use.UsageOutputNames(visualization="report"),
+    )
 
 
 def summarize_example(use):

@@ -1,4 +1,4 @@
-"""Formats: the engine's directory layout, and the details of a regression.
+"""Formats: the engine's directory layout, and tables of results.
 
 What the files of a model must hold is `aam_core.io.model_folder`'s to say; its
 `InputError` becomes the `ValidationError` of QIIME 2 here.
@@ -175,3 +175,30 @@ class AAMContributionsFormat(TextFileFormat):
 AAMContributionsDirectoryFormat = SingleFileDirectoryFormat(
     "AAMContributionsDirectoryFormat", "contributions.tsv", AAMContributionsFormat
 )
+
+
+class AAMCrossValidationFormat(TextFileFormat):
+    """Predictions out of fold by q2-aam and a forest: a row a sample and repeat."""
+
+    def _validate_(self, level: str) -> None:
+        from aam_core.io.cross_validation import check_predictions
+
+        with _as_validation():
+            check_predictions(str(self), level)
+
+
+class AAMCrossValidationRunFormat(TextFileFormat):
+    """`run.json`: what was predicted, by which options, and whether all is done."""
+
+    def _validate_(self, level: str) -> None:
+        from aam_core.io.cross_validation import read_run
+
+        with _as_validation():
+            read_run(str(self))
+
+
+class AAMCrossValidationDirectoryFormat(DirectoryFormat):
+    """What `cross-validate` writes."""
+
+    predictions = File("predictions.tsv", format=AAMCrossValidationFormat)
+    run = File("run.json", format=AAMCrossValidationRunFormat)

@@ -54,6 +54,21 @@ def frame(metadata: qiime2.Metadata | None) -> pd.DataFrame | None:
     return None if metadata is None else metadata.to_dataframe()
 
 
+def column_and_groups(
+    metadata: qiime2.MetadataColumn, groups: qiime2.MetadataColumn | None
+) -> pd.DataFrame:
+    """The column that is predicted, and the groups."""
+    if groups is not None and groups.name == metadata.name:
+        raise InputError(
+            f"The groups are the column {metadata.name!r} that is to be predicted: "
+            "name another column, or leave the groups out."
+        )
+    columns = [metadata.to_series()]
+    if groups is not None:
+        columns.append(groups.to_series())
+    return pd.concat(columns, axis=1).rename_axis("id")
+
+
 def directory(artifact: DirectoryFormat | None) -> Path | None:
     """Where the files of an artifact lie.
 

@@ -1,4 +1,4 @@
-"""Visualizers: `evaluate`, `summarize` and `plot-contributions`."""
+"""Visualizers: pages of predictions, folds, contributions and runs."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import qiime2
 
 from aam_core.config import EvaluateConfig, PlotContributionsConfig
 from q2_aam._inputs import frame, report
-from q2_aam._views import Run
+from q2_aam._views import CrossValidation, Run
 
 
 def evaluate(
@@ -84,6 +84,17 @@ def plot_contributions(
         top=config.top,
     )
     _write(page, output_dir)
+
+
+def evaluate_cross_validation(
+    output_dir: str, cross_validation: CrossValidation
+) -> None:
+    """Draw folds, repeats and learning curve of a cross-validation."""
+    from aam_core.io.cross_validation import CrossValidated
+    from aam_core.report.cross_validation import cross_validation_page
+
+    found = CrossValidated(cross_validation.run, cross_validation.predictions)
+    _write(cross_validation_page(found), output_dir)
 
 
 def _write(page, output_dir: str) -> None:

@@ -6,8 +6,7 @@ import qiime2
 from q2_types.feature_data import DNAFASTAFormat
 
 from aam_core.config import SamplesConfig
-from aam_core.errors import InputError
-from q2_aam._inputs import report, table_inputs
+from q2_aam._inputs import column_and_groups, report, table_inputs
 
 
 def classify_samples(
@@ -72,7 +71,7 @@ def _predict_samples(ctx, task, config, table, metadata, sequences, encoder, gro
 
     javascript()  # fails before the long work, if it does
     column, group_column = metadata.name, None if groups is None else groups.name
-    every = _metadata(metadata, groups)
+    every = column_and_groups(metadata, groups)
     fasta = None if sequences is None else sequences.view(DNAFASTAFormat)
     read = table_inputs(table.view(biom.Table), fasta)
     check_sequences(**read)
@@ -112,18 +111,3 @@ def _predict_samples(ctx, task, config, table, metadata, sequences, encoder, gro
         groups=groups,
     )
     return model, predictions, details, forest, forest_details, importance, page
-
-
-def _metadata(
-    metadata: qiime2.MetadataColumn, groups: qiime2.MetadataColumn | None
-) -> pd.DataFrame:
-    """The column that is predicted, and the groups."""
-    if groups is not None and groups.name == metadata.name:
-        raise InputError(
-            f"The groups are the column {metadata.name!r} that is to be predicted: "
-            "name another column, or leave the groups out."
-        )
-    columns = [metadata.to_series()]
-    if groups is not None:
-        columns.append(groups.to_series())
-    return pd.concat(columns, axis=1).rename_axis("id")

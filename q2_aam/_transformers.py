@@ -11,6 +11,7 @@ import qiime2
 from q2_aam._formats import (
     AAMConfigFormat,
     AAMContributionsFormat,
+    AAMCrossValidationDirectoryFormat,
     AAMEmbeddingFormat,
     AAMEncoderDirectoryFormat,
     AAMHistoryFormat,
@@ -18,7 +19,7 @@ from q2_aam._formats import (
     RegressionDetailsFormat,
     _LayoutFormat,
 )
-from q2_aam._views import Run
+from q2_aam._views import CrossValidation, Run
 from q2_aam.plugin_setup import plugin
 
 
@@ -162,3 +163,41 @@ def _contributions_to_metadata(fmt: AAMContributionsFormat) -> qiime2.Metadata:
     width = len(str(len(rows)))  # so that ids sort like numbers
     ids = [f"row {number:0{width}}" for number in range(1, len(rows) + 1)]
     return qiime2.Metadata(rows.set_axis(pd.Index(ids, name="id"), axis=0))
+
+
+@plugin.register_transformer
+def _cross_validation_to_view(
+    fmt: AAMCrossValidationDirectoryFormat,
+) -> CrossValidation:
+    from aam_core.io.cross_validation import read_cross_validation
+
+    found = read_cross_validation(str(fmt))
+    return CrossValidation(found.run, found.predictions)
+
+
+@plugin.register_transformer
+def _cross_validation_to_frame(fmt: AAMCrossValidationDirectoryFormat) -> pd.DataFrame:
+    return _cross_validation_to_view(fmt).predictions
+
+
+@plugin.register_transformer
+def _cross_validation_to_dict(fmt: AAMCrossValidationDirectoryFormat) -> dict:
+    return _cross_validation_to_view(fmt).run
+
+
+@plugin.register_transformer
+def _cross_validation_to_metadata(
+    fmt: AAMCrossValidationDirectoryFormat,
+) -> qiime2.Metadata:
+    """A row a prediction: sample, repeat and number of labels name it."""
+    found = _cross_validation_to_view(fmt)
+    table = found.predictions.rename(columns={"id": "sample"})
+    names = table["sample"] + " repeat " + table["repeat"].astype(str)
+    part = table["labels"] != "all"
+    names = names.where(~part, names + " labels " + table["labels"])
+    numbers = table.select_dtypes("number").astype(float)
+    texts = table.drop(columns=list(numbers)).astype(object)
+    texts = texts.apply(lambda column: column.str.strip()).replace({"": None})
+    whole = str(found.run["completed"]).lower()
+    table = pd.concat([texts, numbers], axis=1)[list(table)].assign(completed=whole)
+    return qiime2.Metadata(table.set_axis(pd.Index(names, name="id"), axis=0))

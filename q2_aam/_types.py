@@ -16,3 +16,6 @@ AAMEmbedding = SemanticType(
     variant_of=[SampleData.field["type"], FeatureData.field["type"]],
 )
 AAMContributions = SemanticType("AAMContributions", variant_of=SampleData.field["type"])
+AAMCrossValidation = SemanticType(
+    "AAMCrossValidation", variant_of=SampleData.field["type"]
+)

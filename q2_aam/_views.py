@@ -10,3 +10,10 @@ class Run(NamedTuple):
 
     config: dict[str, Any]  #: of `config.json`
     history: pd.DataFrame  #: of `history.tsv`
+
+
+class CrossValidation(NamedTuple):
+    """Predictions out of fold, and how they came to be."""
+
+    run: dict[str, Any]  #: of `run.json`
+    predictions: pd.DataFrame  #: of `predictions.tsv`

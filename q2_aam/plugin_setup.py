@@ -28,6 +28,7 @@ from qiime2.plugin import (
 )
 
 from aam_core.config import (
+    CrossValidateConfig,
     EmbedConfig,
     EvaluateConfig,
     ExplainConfig,
@@ -40,12 +41,16 @@ from aam_core.config import (
 )
 from q2_aam import __version__, _examples
 from q2_aam._baseline import rf_baseline
+from q2_aam._cross_validate import cross_validate
 from q2_aam._embed import embed
 from q2_aam._explain import explain
 from q2_aam._formats import (
     AAMConfigFormat,
     AAMContributionsDirectoryFormat,
     AAMContributionsFormat,
+    AAMCrossValidationDirectoryFormat,
+    AAMCrossValidationFormat,
+    AAMCrossValidationRunFormat,
     AAMEmbeddingDirectoryFormat,
     AAMEmbeddingFormat,
     AAMEncoderDirectoryFormat,
@@ -58,12 +63,18 @@ from q2_aam._formats import (
 )
 from q2_aam._predict import predict
 from q2_aam._pretrain import pretrain
-from q2_aam._reports import evaluate, plot_contributions, summarize
+from q2_aam._reports import (
+    evaluate,
+    evaluate_cross_validation,
+    plot_contributions,
+    summarize,
+)
 from q2_aam._samples import classify_samples, regress_samples
 from q2_aam._signature import parameter_descriptions, parameter_types
 from q2_aam._train import train
 from q2_aam._types import (
     AAMContributions,
+    AAMCrossValidation,
     AAMEmbedding,
     AAMEncoder,
     AAMModel,
@@ -109,6 +120,9 @@ plugin.register_formats(
     AAMEmbeddingDirectoryFormat,
     AAMContributionsFormat,
     AAMContributionsDirectoryFormat,
+    AAMCrossValidationFormat,
+    AAMCrossValidationRunFormat,
+    AAMCrossValidationDirectoryFormat,
 )
 plugin.register_semantic_types(
     AAMEncoder,
@@ -118,6 +132,7 @@ plugin.register_semantic_types(
     RegressionDetails,
     AAMEmbedding,
     AAMContributions,
+    AAMCrossValidation,
 )
 plugin.register_artifact_class(
     AAMEncoder,
@@ -143,6 +158,12 @@ plugin.register_artifact_class(
     SampleData[AAMContributions],
     AAMContributionsDirectoryFormat,
     description="What each ASV contributes to the prediction of each sample.",
+)
+plugin.register_artifact_class(
+    SampleData[AAMCrossValidation],
+    AAMCrossValidationDirectoryFormat,
+    description="Predictions of samples out of fold, by repeated folds, of a model "
+    "and a random forest.",
 )
 
 for kind, what in ((SampleData, "sample"), (FeatureData, "ASV")):
@@ -184,6 +205,12 @@ MODEL_DESCRIPTION = "Trained model: settings, weights and the course of training
 PREDICTIONS_DESCRIPTION = "Predictions of the {} samples (of the first target column)."
 DETAILS_DESCRIPTION = "Regression: {}. Classification: the probability of each class."
 IMPORTANCE_DESCRIPTION = "Importance of each feature for the forest."
+
+KEPT_ENCODER_DESCRIPTION = (
+    "Pre-trained encoder to start from, kept as it is. Without, the general one of the "
+    "package."
+)
+COLUMN_DESCRIPTION = "What to predict: a column of the sample metadata."
 
 REGRESSION, CLASSIFICATION = (
     Str % Choices("regression"),
@@ -475,6 +502,57 @@ plugin.visualizers.register_function(
     examples={"Evaluate predictions of a number": _examples.evaluate_example},
 )
 
+plugin.methods.register_function(
+    function=cross_validate,
+    inputs=TABLE | SEQUENCES | {"encoder": AAMEncoder},
+    parameters={"metadata": COLUMN, "groups": COLUMN}
+    | parameter_types(CrossValidateConfig),
+    outputs=[("cross_validation", SampleData[AAMCrossValidation])],
+    input_descriptions=TABLE_DESCRIPTION
+    | SEQUENCES_DESCRIPTION
+    | {"encoder": KEPT_ENCODER_DESCRIPTION},
+    parameter_descriptions={
+        "metadata": COLUMN_DESCRIPTION + " Numbers make a regression, all others a "
+        "classification.",
+        "groups": GROUPS_DESCRIPTION,
+    }
+    | parameter_descriptions(CrossValidateConfig),
+    output_descriptions={
+        "cross_validation": "Predictions of each sample in each repeat, by models and "
+        "forests that saw neither it nor its group; evaluate-cross-validation draws "
+        "it."
+    },
+    name="Compare with a random forest by repeated folds",
+    description=(
+        "Divide the samples into folds, repeatedly; of each fold, fit a model with its "
+        "defaults and a random forest to the same other samples, and predict the fold "
+        "by both. Nothing is fitted or chosen by what is held out. With labels, models "
+        "of fewer samples show whether more would help. A run that max_hours or "
+        "SIGTERM ends returns the folds that are done."
+    ),
+    citations=TRANSFORMER + FOREST,
+    examples={"Two folds of a number": _examples.cross_validate_example},
+)
+
+plugin.visualizers.register_function(
+    function=evaluate_cross_validation,
+    inputs={"cross_validation": SampleData[AAMCrossValidation]},
+    parameters={},
+    input_descriptions={"cross_validation": "What cross-validate returned."},
+    parameter_descriptions={},
+    name="Look at a cross-validation",
+    description=(
+        "Scores of each fold by both methods, mean and spread over repeats, the paired "
+        "difference with its bootstrap interval over groups, the learning curve where "
+        "it was measured, and the mean predictions of all samples: a page that needs "
+        "no network."
+    ),
+    citations=CHARTS,
+    examples={
+        "Look at two folds of a number": _examples.evaluate_cross_validation_example
+    },
+)
+
 plugin.visualizers.register_function(
     function=plot_contributions,
     inputs={"contributions": SampleData[AAMContributions]},
@@ -527,12 +605,9 @@ def _register_front_door(function, column, kinds, name: str, example) -> None:
         ],
         input_descriptions=TABLE_DESCRIPTION
         | SEQUENCES_DESCRIPTION
-        | {
-            "encoder": "Pre-trained encoder to start from, kept as it is. Without, the "
-            "general one of the package."
-        },
+        | {"encoder": KEPT_ENCODER_DESCRIPTION},
         parameter_descriptions={
-            "metadata": "What to predict: a column of the sample metadata.",
+            "metadata": COLUMN_DESCRIPTION,
             "groups": GROUPS_DESCRIPTION,
         }
         | parameter_descriptions(SamplesConfig),

@@ -13,6 +13,7 @@ from aam_core.cli.aliases import (
     strategy_of,
     translated,
 )
+from aam_core.cli.cross_validation import cross_validate, evaluate_cross_validation
 from aam_core.cli.explanations import explain, plot_contributions
 from aam_core.cli.files import (
     DIRECTORY,
@@ -263,5 +264,7 @@ for command in (
     plot_contributions,
     evaluate,
     summarize,
+    cross_validate,
+    evaluate_cross_validation,
 ):
     main.add_command(command)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from aam_core.distributed.launch import rank
 from aam_core.errors import InputError
+from aam_core.io.cross_validation import is_completed
 from aam_core.io.model_folder import STATE, find_state
-from aam_core.io.run_layout import LAST
+from aam_core.io.run_layout import CELLS, LAST
 
 LOG = "aam.log"
 
@@ -50,7 +51,7 @@ def run_folder(
         with messages(folder / LOG), resume_hint(folder):
             yield folder
     except BaseException as error:
-        if not isinstance(error, InputError) and has_state(folder):
+        if not isinstance(error, InputError) and how_to_resume(folder):
             if earlier is not None:
                 with messages(folder / LOG):
                     logger.info(f"The run that it was to replace is in {earlier}.")
@@ -89,9 +90,13 @@ def set_aside(folder: Path, overwrite: bool) -> Path | None:
     return folder.rename(earlier)
 
 
-def has_state(folder: Path) -> bool:
-    """Whether a run in `folder` can resume."""
-    return (folder / LAST / STATE).is_file()
+def how_to_resume(folder: Path) -> str:
+    """The option with which a run in `folder` resumes; none if it cannot."""
+    if (folder / LAST / STATE).is_file():
+        return f"--resume-from {folder}"
+    if any((folder / CELLS).glob("*.json")) and not is_completed(folder):
+        return "--resume"
+    return ""
 
 
 @contextlib.contextmanager
@@ -108,8 +113,8 @@ def resume_hint(folder: Path) -> Iterator[None]:
 
 
 def _tell_resume(folder: Path, what: str) -> None:
-    if has_state(folder):
-        logger.info(f"{what} To resume, repeat the command with --resume-from {folder}")
+    if how := how_to_resume(folder):
+        logger.info(f"{what} To resume, repeat the command with {how}")
 
 
 @contextlib.contextmanager

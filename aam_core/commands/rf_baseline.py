@@ -339,6 +339,7 @@ def _predict(
 ) -> tuple[pd.DataFrame, pd.DataFrame | None]:
     """Predictions, and the probabilities of classes."""
     index = pd.Index(target.index, name="id")
+    forest.set_params(n_jobs=1)  # threads would sum over trees in any order
     predicted = forest.predict(features)
     if config.task == "regression":
         return pd.DataFrame(predicted, index, list(target.columns)), None

@@ -18,6 +18,7 @@ from aam_core.commands.rf_baseline import (
 )
 from aam_core.commands.train import train
 from aam_core.config import (
+    CrossValidateConfig,
     ForestConfig,
     PredictConfig,
     ReportOptions,
@@ -182,7 +183,7 @@ def without_samples(metadata: pd.DataFrame, held_out: list[str]) -> pd.DataFrame
 
 
 def options_of_training(
-    config: SamplesConfig,
+    config: SamplesConfig | CrossValidateConfig,
     column: str,
     task: str,
     group_column: str | None,

@@ -12,8 +12,10 @@ options takes a `ModelOptions`, whichever command it serves.
 
 from aam_core.config.commands import (
     COMMANDS,
+    CrossValidateConfig,
     EmbedConfig,
     EvaluateConfig,
+    EvaluateCrossValidationConfig,
     ExplainConfig,
     ForestConfig,
     PlotContributionsConfig,
@@ -29,6 +31,7 @@ from aam_core.config.covariates import (
     UnknownOptions,
     category_weights,
 )
+from aam_core.config.cross_validation import CrossValidationOptions
 from aam_core.config.device import (
     MEMORY_FRACTION,
     CacheOptions,
@@ -84,11 +87,14 @@ __all__ = [
     "CategoricalOptions",
     "ColumnOptions",
     "ContributionPageOptions",
+    "CrossValidateConfig",
+    "CrossValidationOptions",
     "DepthOptions",
     "DeviceOptions",
     "EmbedConfig",
     "EnsembleOptions",
     "EvaluateConfig",
+    "EvaluateCrossValidationConfig",
     "ExplainConfig",
     "ExplanationOptions",
     "FeatureOptions",

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from aam_core.config.covariates import CategoricalOptions, UnknownOptions
+from aam_core.config.cross_validation import CrossValidationOptions
 from aam_core.config.device import CacheOptions, DeviceOptions, MemoryOptions
 from aam_core.config.ensemble import EnsembleOptions
 from aam_core.config.explanation import (
@@ -114,6 +115,16 @@ class EvaluateConfig(ReportOptions):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class CrossValidateConfig(CrossValidationOptions):
+    """Options of `cross-validate`; all others of `train` are at their defaults."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluateCrossValidationConfig(Options):
+    """Options of `evaluate-cross-validation`: there are none."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class SummarizeConfig(Options):
     """Options of `summarize`: there are none."""
 
@@ -133,4 +144,6 @@ COMMANDS: Mapping[str, type[Options]] = {
     "plot-contributions": PlotContributionsConfig,
     "evaluate": EvaluateConfig,
     "summarize": SummarizeConfig,
+    "cross-validate": CrossValidateConfig,
+    "evaluate-cross-validation": EvaluateCrossValidationConfig,
 }

@@ -13,10 +13,11 @@ from aam_core.config.option import Options, option
 from aam_core.errors import InputError
 
 
-def borrowed(group: type[Options], name: str) -> typing.Any:
-    """The declaration of an option of another group."""
+def borrowed(group: type[Options], name: str, **changed: str) -> typing.Any:
+    """The declaration of an option of another group, with another `help` or `when`."""
     field = next(f for f in dataclasses.fields(group) if f.name == name)
-    return dataclasses.field(default=field.default, metadata=field.metadata)
+    metadata = dict(field.metadata) | changed
+    return dataclasses.field(default=field.default, metadata=metadata)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from aam_core.bootstrap import error_ratio
 from aam_core.data.categories import label_texts, require_columns
 from aam_core.data.folds import balanced_folds
 from aam_core.metrics import LEAST_PROBABILITY
-from aam_core.reporting import Report
+from aam_core.reporting import Report, silent
 
 FOLDS, TREES = 5, 100
 #: Samples that are looked at.
@@ -165,7 +165,7 @@ def choose_depth(
     report : callable
         Is told where the number of reads alone predicts the target.
     """
-    if given:
+    if given or (given == 0 and report is silent):  # nothing to choose, or to tell
         return given
     read = np.log10(np.maximum(depths_N, 1))
     found = alone(read, target, groups, seed)

@@ -52,7 +52,7 @@ def balanced_folds(
     >>> [sorted(["a", "b", "a", "b"][i] for i in held_out) for _, held_out in folds]
     [['a', 'b'], ['a', 'b']]
     """
-    class_N = _classes(pd.Series(labels))
+    class_N = classes_of(pd.Series(labels))
     generator = np.random.default_rng(seed)
     if groups is None:
         number = min(number, len(class_N))
@@ -77,7 +77,8 @@ def balanced_folds(
     ]
 
 
-def _classes(labels: pd.Series) -> np.ndarray:
+def classes_of(labels: pd.Series) -> np.ndarray:
+    """(N,) numbers of the classes, or which quarter of the numbers a label is in."""
     if pd.api.types.is_numeric_dtype(labels):
         ranks = labels.rank(method="first").to_numpy() - 1
         return (ranks * PARTS // len(labels)).astype(int)

@@ -4,6 +4,8 @@ from pathlib import Path
 
 BEST = Path("checkpoints") / "best_model"
 LAST = Path("checkpoints") / "last"
+#: What a cross-validation has computed, fold by fold.
+CELLS = Path("cells")
 #: The encoder of the package; docs/general-encoder.md tells what it learned.
 GENERAL = Path(__file__).parent / "general_encoder"
 

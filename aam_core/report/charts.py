@@ -111,7 +111,7 @@ def error_curve(samples: pd.DataFrame, names: Sequence[str], column: str) -> alt
             axis=alt.Axis(format="%"),
             scale=alt.Scale(domain=[0, 1]),
         ),
-        color=_sets(names),
+        color=sets_colour(names),
         tooltip=[
             alt.Tooltip("set:N"),
             alt.Tooltip("error:Q", title="error at most", format=".4g"),
@@ -149,7 +149,7 @@ def error_by_group(groups: pd.DataFrame, names: Sequence[str], what: str) -> alt
     points = base.mark_point(filled=True, size=60, opacity=0.9)
     shape = alt.Shape("set:N", scale=alt.Scale(domain=list(names)), title=None)
     return spread + points.encode(
-        y=y, x=x, color=_sets(names), shape=shape, tooltip=tips
+        y=y, x=x, color=sets_colour(names), shape=shape, tooltip=tips
     )
 
 
@@ -313,7 +313,8 @@ def _hover(name: str) -> alt.Parameter:
     )
 
 
-def _sets(names: Sequence[str]) -> alt.Color:
+def sets_colour(names: Sequence[str]) -> alt.Color:
+    """The colour of each set of predictions."""
     scale = alt.Scale(domain=list(names), range=list(SETS[: len(names)]))
     return alt.Color("set:N", title=None, scale=scale)
 

@@ -44,7 +44,7 @@ def evaluation_page(
         f" of {groups:,} groups" if groups else ""
     )
     lead += f", predicted by {' and '.join(found.names)}."
-    samples, labels = _with_metadata(found)
+    samples, labels = with_metadata(found)
     tables = [Table("samples", samples, labels), Table("scores", _score_rows(found))]
     for name in ("groups", "confusion", "reliability"):
         frame = getattr(found, name)
@@ -64,14 +64,14 @@ def scores_section(found: Evaluation) -> Section:
     rows = []
     for name in own:
         row = [NAMES[name]]
-        row += [_shown(found.scores[who].get(name)) for who in found.names]
+        row += [shown(found.scores[who].get(name)) for who in found.names]
         if paired:
             of_pair = found.paired.get(name, {})
-            row += [_shown(of_pair.get(kind)) for kind in ("difference", "ratio")]
+            row += [shown(of_pair.get(kind)) for kind in ("difference", "ratio")]
         chance = found.scores[CHANCE].get(name)
         rows.append([*row, "" if chance is None else f"{chance.value:.3g}"])
     if found.coverage:
-        cells = [_shown(found.coverage.get(who)) for who in found.names]
+        cells = [shown(found.coverage.get(who)) for who in found.names]
         cells += [""] * (len(columns) - 1 - len(cells))
         rows.append(["inside of the 90 % interval", *cells])
     guess = "the median" if found.task == "regression" else "the frequencies of classes"
@@ -211,7 +211,7 @@ def _by_group(found: Evaluation) -> Section:
     return Section("Groups", "", [Figure("Error by group", chart, caption + ".")])
 
 
-def _with_metadata(found: Evaluation) -> tuple[pd.DataFrame, dict[str, str]]:
+def with_metadata(found: Evaluation) -> tuple[pd.DataFrame, dict[str, str]]:
     """The samples and their metadata, whose columns get names that charts can read.
 
     The second is their real names.
@@ -260,7 +260,8 @@ def _score_rows(found: Evaluation) -> pd.DataFrame:
     return pd.DataFrame(rows).set_index("score")
 
 
-def _shown(value: Estimate | None) -> str:
+def shown(value: Estimate | None) -> str:
+    """A score with its interval, for a cell of a table."""
     if value is None:
         return ""
     if pd.isna(value.low):

@@ -67,11 +67,12 @@ def identity_of(
         "options": options.to_dict(),
         **split,
         "distances": np.asarray(few, dtype=float).ravel().tolist(),
-        "read": {name: _checksum(value) for name, value in read.items()},
+        "read": {name: checksum(value) for name, value in read.items()},
     }
 
 
-def _checksum(value: Any) -> int | None:
+def checksum(value: Any) -> int | None:
+    """A number that tells arrays, or files, from others; None of None."""
     if value is None:
         return None
     if isinstance(value, Path):

@@ -1,9 +1,11 @@
 """Requests to end training early: SIGTERM, and the hours that a run may take."""
 
+import contextlib
 import math
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
@@ -41,6 +43,8 @@ class StopRequest:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self._signalled = True
+        if isinstance(getattr(self._before, "__self__", None), StopRequest):
+            self._before(number, frame)  # one that is around this one
 
     @property
     def reason(self) -> str | None:
@@ -50,3 +54,70 @@ class StopRequest:
         if time.monotonic() > self._end:
             return f"max_hours {self.hours:g} is over"
         return None
+
+    @property
+    def hours_left(self) -> float | None:
+        """Hours until the time is over; None without a limit."""
+        if self.hours is None:
+            return None
+        return max(self._end - time.monotonic(), 0.0) / 3600
+
+
+class Interrupted(BaseException):
+    """A request to end came while work was interruptible.
+
+    It is no `Exception`, so that nothing within that work takes it for a failure.
+    """
+
+
+class Interruption(StopRequest):
+    """A request to end that interrupts work whose part is worth nothing.
+
+    Within `interruptible` the request raises `Interrupted`, wherever the main thread
+    is, also in runs that watch a request of their own. In other threads, where Python
+    allows no handlers, it is seen between two pieces of work only.
+    """
+
+    _open = False
+
+    def __enter__(self) -> "Interruption":
+        super().__enter__()
+        if self._main and self.hours is not None:
+            self._alarm = signal.signal(signal.SIGALRM, self._ring)
+            signal.setitimer(signal.ITIMER_REAL, max(3600 * self.hours_left, 1e-3))
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._main and self.hours is not None:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, self._alarm or signal.SIG_DFL)
+        super().__exit__(*exception)
+
+    @contextlib.contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Work that ends where the request comes.
+
+        Raises
+        ------
+        Interrupted
+            If it comes, or was there before.
+        """
+        self._open = True
+        try:
+            if self.reason is not None:
+                raise Interrupted
+            yield
+        finally:
+            self._open = False
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        super()._handle(number, frame)
+        self._raise()
+
+    def _ring(self, number: int, frame: FrameType | None) -> None:
+        self._raise()
+
+    def _raise(self) -> None:
+        if self._open:
+            self._open = False  # a second request must not break what cleans up
+            raise Interrupted

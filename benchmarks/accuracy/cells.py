@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 
 from aam_core.data.folds import balanced_folds
+from aam_core.data.subsets import drawn
 from aam_core.runtime.process_memory import peak_resident
 from benchmarks.accuracy.opponents import OPPONENTS
-from benchmarks.accuracy.subsets import drawn
 from benchmarks.accuracy.targets import Samples, Target, read_samples, values_of
 from benchmarks.measure import environment
 

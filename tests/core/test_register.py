@@ -90,7 +90,8 @@ def test_what_a_mark_covers():
         def test_it():
             pass
     """).replace("mark(", MARK)
-    commands = {"pretrain", "train", "rf-baseline", "classify", "regress", "explain"}
+    commands = {"pretrain", "train", "rf-baseline", "classify", "regress"}
+    commands |= {"explain", "cross-validate"}
     assert marks_of(text) == {(c, "seed") for c in commands} | {("rf-baseline", "task")}
 
 

@@ -11,20 +11,22 @@ from .conftest import action_of
 
 ALL, LEARN = tuple(COMMANDS), ("pretrain", "train")
 DOOR = ("classify", "regress")  #: the front door
+FOLDS, DRAWN = "cross-validate", "evaluate-cross-validation"
+ONE_FILE = ("predict", "rf-baseline", "evaluate")  #: what writes one
 BEFORE = ("pretrain", "train", "predict", "rf-baseline")  #: what it consists of
 
 #: What is read: the option of `aam`, its name in QIIME 2, and the commands.
 READ = [
-    ("table", "table", (*BEFORE, *DOOR, "embed", "explain")),
+    ("table", "table", (*BEFORE, *DOOR, "embed", "explain", FOLDS)),
     ("metadata", "metadata", (*BEFORE, "evaluate", "explain")),
-    ("metadata_column", "metadata", DOOR),  # a column is metadata in QIIME 2
+    ("metadata_column", "metadata", (*DOOR, FOLDS)),  # a column is metadata in QIIME 2
     ("metadata_column", "truth", ("evaluate",)),
-    ("group_column", "groups", (*DOOR, "evaluate")),
-    ("sequences", "sequences", (*LEARN, "predict", *DOOR, "embed", "explain")),
+    ("group_column", "groups", (*DOOR, "evaluate", FOLDS)),
+    ("sequences", "sequences", (*LEARN, "predict", *DOOR, "embed", "explain", FOLDS)),
     ("tree", "phylogeny", LEARN),
     ("unifrac_matrix", "distance_matrix", LEARN),
     ("pretrained_encoder", "pretrained_encoder", ("pretrain",)),  # encoder is written
-    ("pretrained_encoder", "encoder", ("train", *DOOR)),
+    ("pretrained_encoder", "encoder", ("train", *DOOR, FOLDS)),
     ("resume_from", "resume_from", LEARN),
     ("model", "model", ("predict", "rf-baseline", "summarize", "explain")),
     ("contributions", "contributions", ("plot-contributions",)),
@@ -34,21 +36,22 @@ READ = [
     ("details", "details", ("evaluate",)),
     ("other_predictions", "other_predictions", ("evaluate",)),
     ("other_details", "other_details", ("evaluate",)),
+    ("cross_validation", "cross_validation", (DRAWN,)),
 ]
 #: What only one has, in which commands, and why.
 ONLY_AAM = [
-    ("metadata", DOOR, "in QIIME 2 a column brings its metadata along"),
+    ("metadata", (*DOOR, FOLDS), "in QIIME 2 a column brings its metadata along"),
     ("taxonomy", DOOR, "in QIIME 2 evaluate takes it; the steps show how"),
     ("classes", ("evaluate",), "in QIIME 2 the type of the predictions says it"),
     ("taxonomy", ("explain",), "in QIIME 2 plot-contributions takes it"),
     (
         "output_dir",
-        (*LEARN, *DOOR, "embed", "explain"),
+        (*LEARN, *DOOR, "embed", "explain", FOLDS),
         "QIIME 2 names each output itself",
     ),
     (
         "output",
-        ("predict", "rf-baseline", "evaluate", "summarize", "plot-contributions"),
+        (*ONE_FILE, "summarize", "plot-contributions", DRAWN),
         "QIIME 2 names each output itself",
     ),
     ("details", ("predict",), "QIIME 2 names each output itself"),
@@ -56,6 +59,8 @@ ONLY_AAM = [
     ("train_samples", ("rf-baseline",), "in QIIME 2 the samples are a model's"),
     ("val_samples", ("rf-baseline",), "in QIIME 2 the samples are a model's"),
     ("classifier", ("train", "rf-baseline"), "a shorter spelling of task"),
+    ("classifier", (FOLDS,), "in QIIME 2 the type of the column says it"),
+    ("resume", (FOLDS,), "an action of QIIME 2 returns the folds that are done"),
     ("categorical_help", ("train",), "prints a guide and ends"),
     ("normalize_targets", ("train",), "an older spelling of target_transform"),
     ("log_transform_targets", ("train",), "an older spelling of target_transform"),

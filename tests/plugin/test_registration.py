@@ -13,6 +13,7 @@ from qiime2.plugins import aam
 from aam_core.config import effort
 from q2_aam._formats import (
     AAMContributionsDirectoryFormat,
+    AAMCrossValidationDirectoryFormat,
     AAMEmbeddingDirectoryFormat,
     AAMEncoderDirectoryFormat,
     AAMModelDirectoryFormat,
@@ -20,6 +21,7 @@ from q2_aam._formats import (
 )
 from q2_aam._types import (
     AAMContributions,
+    AAMCrossValidation,
     AAMEmbedding,
     AAMEncoder,
     AAMModel,
@@ -42,6 +44,7 @@ class RegistrationTests(TestPluginBase):
             RegressionDetails,
             AAMEmbedding,
             AAMContributions,
+            AAMCrossValidation,
         ):
             self.assertRegisteredSemanticType(kind)
 
@@ -52,6 +55,7 @@ class RegistrationTests(TestPluginBase):
             (SampleData[RegressionDetails], RegressionDetailsDirectoryFormat),
             (SampleData[AAMEmbedding], AAMEmbeddingDirectoryFormat),
             (SampleData[AAMContributions], AAMContributionsDirectoryFormat),
+            (SampleData[AAMCrossValidation], AAMCrossValidationDirectoryFormat),
             (FeatureData[AAMEmbedding], AAMEmbeddingDirectoryFormat),
         ):
             self.assertSemanticTypeRegisteredToFormat(kind, fmt)

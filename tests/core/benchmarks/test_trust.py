@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 from sklearn.calibration import calibration_curve
 
+from aam_core.data.subsets import drawn
 from aam_core.data.target_decoder import Predictions
 from aam_core.errors import InputError
 from benchmarks.accuracy import (
@@ -20,7 +21,6 @@ from benchmarks.accuracy import (
     trust,
 )
 from benchmarks.accuracy.cells import Cell, parts_of
-from benchmarks.accuracy.subsets import drawn
 from benchmarks.accuracy.targets import read_samples, values_of
 
 # --- fewer labels, and values that are left out ---

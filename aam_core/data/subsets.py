@@ -3,14 +3,17 @@
 Shapes: N samples, G groups, C classes.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
+
+from aam_core.data.folds import classes_of
 
 #: Draws, of which the one is taken that is most like all samples.
 DRAWS = 500
 #: Fewest groups, so that folds of training samples can be made of them.
 FEWEST = 3
-PARTS = 4  #: classes that numbers are divided into
 
 
 def drawn(
@@ -34,7 +37,7 @@ def drawn(
     numpy.ndarray
         Rows, ascending.
     """
-    class_N = _classes(labels)
+    class_N = classes_of(labels)
     unit_N = np.arange(len(labels)) if groups is None else pd.factorize(groups)[0]
     counts_GC = np.zeros((unit_N.max() + 1, class_N.max() + 1))
     np.add.at(counts_GC, (unit_N, class_N), 1)
@@ -53,9 +56,36 @@ def drawn(
     return np.flatnonzero(np.isin(unit_N, taken))
 
 
-def _classes(labels: pd.Series) -> np.ndarray:
-    """(N,) classes, or which quarter of the numbers."""
-    if not pd.api.types.is_numeric_dtype(labels):
-        return pd.factorize(labels, sort=True)[0]
-    ranks = labels.rank(method="first").to_numpy() - 1
-    return (ranks * PARTS // len(labels)).astype(int)
+def nested(
+    labels: pd.Series, groups: np.ndarray | None, numbers: Sequence[int], seed: int
+) -> dict[int, np.ndarray]:
+    """Rows as of `drawn` for several numbers, each among those of the larger ones.
+
+    Parameters
+    ----------
+    labels, groups, seed
+        As for `drawn`.
+    numbers : sequence of int
+        Of samples.
+
+    Returns
+    -------
+    dict
+        Rows by number, the largest first.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from aam_core.data.subsets import nested
+    >>> found = nested(pd.Series(range(40)), None, [4, 10], seed=0)
+    >>> [(number, len(rows)) for number, rows in found.items()]
+    [(10, 10), (4, 4)]
+    >>> set(found[4]) <= set(found[10])
+    True
+    """
+    found, rows = {}, np.arange(len(labels))
+    for number in sorted(set(numbers), reverse=True):
+        own = None if groups is None else groups[rows]
+        rows = rows[drawn(labels.iloc[rows], own, number, seed)]
+        found[number] = rows
+    return found

@@ -1,0 +1,61 @@
+"""Action `cross-validate`."""
+
+import atexit
+import sys
+
+import biom
+import click
+import qiime2
+from q2_types.feature_data import DNAFASTAFormat
+
+from aam_core.config import CrossValidateConfig
+from q2_aam._formats import (
+    AAMCrossValidationDirectoryFormat,
+    AAMEncoderDirectoryFormat,
+)
+from q2_aam._inputs import column_and_groups, directory, report, table_inputs
+from q2_aam._signature import takes_options
+
+
+@takes_options(CrossValidateConfig)
+def cross_validate(
+    table: biom.Table,
+    metadata: qiime2.MetadataColumn,
+    sequences: DNAFASTAFormat = None,
+    encoder: AAMEncoderDirectoryFormat = None,
+    groups: qiime2.MetadataColumn = None,
+    **options,
+) -> AAMCrossValidationDirectoryFormat:
+    """Compare with a forest by repeated folds."""
+    config = CrossValidateConfig(**options)
+
+    from aam_core.commands.cross_validate import cross_validate as run
+    from aam_core.io.cross_validation import write_cross_validation
+
+    numeric = isinstance(metadata, qiime2.NumericMetadataColumn)
+    found = run(
+        config,
+        task="regression" if numeric else "classification",
+        column=metadata.name,
+        **table_inputs(table, sequences),
+        metadata=column_and_groups(metadata, groups),
+        group_column=None if groups is None else groups.name,
+        encoder=directory(encoder),
+        report=report,
+    )
+    result = AAMCrossValidationDirectoryFormat()
+    write_cross_validation(found, result.path)
+    if not found.run["completed"]:
+        _tell_at_end(found.run)
+    return result
+
+
+def _tell_at_end(run: dict) -> None:
+    """Say that the run did not reach its end, with or without `--verbose`."""
+    line = (
+        f"The run was stopped after {run['done']:,} of {run['cells']:,} fits: the "
+        "result has those, marked as not completed."
+    )
+    report(line)
+    if "q2cli" in sys.modules:
+        atexit.register(click.echo, line, err=True)
