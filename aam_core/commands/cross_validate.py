@@ -9,14 +9,13 @@ import pandas as pd
 import aam_core
 from aam_core.commands.cross_validation_cells import (
     Cell,
-    Cells,
     Given,
     classes_of,
     compute,
-    identity_of,
     planned,
     table_of,
 )
+from aam_core.commands.cross_validation_resume import Cells, identity_of
 from aam_core.commands.cross_validation_scores import headline
 from aam_core.commands.samples import check_sequences
 from aam_core.config import CrossValidateConfig
@@ -98,6 +97,11 @@ def cross_validate(
             f"Stopped after {len(done):,} of {len(plan):,} fits because {reason}; the "
             "result is marked as not completed."
         )
+    elif len(done) < len(plan):
+        log(
+            f"{len(plan) - len(done):,} of {len(plan):,} fits failed; the result is "
+            "marked as not completed."
+        )
     predictions = table_of(done, given)
     _tell_lost(predictions, log)
     run = {
@@ -165,9 +169,9 @@ def _tell_start(
 def _run(
     plan: Sequence[Cell], given: Given, kept: Cells, log: Log, report: Report
 ) -> str | None:
-    """Compute what is not there; why it was not all."""
+    """Compute what is not there; why it ended early, if it did."""
     left = [cell for cell in plan if cell.name not in kept.results]
-    began, worked, failed = time.monotonic(), 0, 0
+    began, worked = time.monotonic(), 0
     with Interruption(given.config.max_hours) as stop:
         for number, cell in enumerate(left, start=1):
             try:
@@ -179,7 +183,6 @@ def _run(
                 if not kept.results:
                     raise InputError(f"{_place(cell, given)}: {error}") from None
                 log(f"{_place(cell, given)} failed, and is left out: {error}")
-                failed += 1
                 continue
             kept.keep(cell, result)
             worked += len(cell.training)
@@ -188,7 +191,7 @@ def _run(
             line = f"{_place(cell, given)}: {headline(result, given.target)}"
             line += f" ({duration(result['seconds'])})."
             report(line + f" About {duration(ahead)} left for all." * bool(ahead))
-    return f"{failed:,} failed" if failed else None
+    return None
 
 
 def _tell_lost(predictions: pd.DataFrame, log: Log) -> None:

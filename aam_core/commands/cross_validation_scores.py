@@ -22,6 +22,7 @@ from aam_core.bootstrap import (
     regression_scores,
 )
 from aam_core.commands.evaluate import Evaluation, Predicted, evaluate
+from aam_core.commands.evaluation_tables import mean_of
 from aam_core.io.cross_validation import (
     ALL,
     FOREST,
@@ -32,8 +33,9 @@ from aam_core.io.cross_validation import (
 )
 from aam_core.reporting import silent
 
-#: The score that decides, and what people like to see beside it.
+#: The score that decides, and what people like to see beside it, by task.
 MAIN = {"regression": "mae", "classification": "log_loss"}
+SIDES = ("lower", "upper")  #: of an interval
 BESIDE = {"regression": "r2", "classification": "balanced_accuracy"}
 
 
@@ -58,6 +60,8 @@ class Comparison:
     evaluation : Evaluation
         Of the means of the predictions over repeats; `paired` and `better` are those
         of the errors that are averaged over repeats.
+    coverage : Estimate or None
+        Fraction of all predictions of q2-aam whose interval holds the truth.
     curve : pandas.DataFrame or None
         By number of labels and set: `training`, mean and SD of the error over repeats.
     """
@@ -68,6 +72,7 @@ class Comparison:
     paired: dict[str, dict[str, Estimate]]
     wins: dict[str, tuple[int, int]]
     evaluation: Evaluation
+    coverage: Estimate | None
     curve: pd.DataFrame | None
 
     @property
@@ -110,6 +115,7 @@ def compare(found: CrossValidated) -> Comparison:
         paired=paired,
         wins={"folds": _wins(run, folds), "repeats": _wins(run, repeats)},
         evaluation=evaluation,
+        coverage=_coverage(every),
         curve=_curve(run, repeats),
     )
 
@@ -256,6 +262,16 @@ def _means(
     chances = rows.groupby("id", sort=False)[names].mean()
     chances = chances.set_axis(run["classes"], axis=1)
     return chances.idxmax(axis=1), chances
+
+
+def _coverage(rows: pd.DataFrame) -> Estimate | None:
+    """How often intervals hold the truth, over groups (or samples)."""
+    limits = [next((n for n in rows if f"{OURS}_{s}_" in n), None) for s in SIDES]
+    if None in limits:
+        return None
+    rows = rows.dropna(subset=limits)
+    hits = rows["true"].between(rows[limits[0]], rows[limits[1]])
+    return mean_of(hits, rows["group" if "group" in rows else "id"].to_numpy())
 
 
 def _curve(run: Mapping[str, Any], repeats: pd.DataFrame) -> pd.DataFrame | None:

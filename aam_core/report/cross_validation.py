@@ -90,6 +90,9 @@ def _comparison(found: Comparison) -> Section:
             cells.append(f"{int(row[f'better_in_{part}'])} of {of}" if of else "")
         cells.append(_alone(chance.get(score)))
         rows.append(cells)
+    if found.coverage is not None:
+        inside = ["inside of the 90 % interval", shown(found.coverage)]
+        rows.append([*inside, *[""] * (len(rows[0]) - len(inside))])
     columns = ["score", NAMES[OURS], NAMES[FOREST], "difference", "ratio of errors"]
     columns += ["better in folds", "in repeats", "no model"]
     units = "groups" if found.evaluation.grouped else "samples"

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from aam_core.commands.cross_validate import cross_validate
 from aam_core.commands.cross_validation_cells import planned
 from aam_core.commands.rf_baseline import rf_baseline
 from aam_core.config import CrossValidateConfig, ForestConfig, effort
+from aam_core.data.confounding import choose_depth
 from aam_core.data.folds import balanced_folds
 from aam_core.data.subsets import drawn, nested
 from aam_core.ensemble import trees
@@ -297,6 +299,19 @@ def test_a_training_that_ends_early_is_not_taken_for_a_cell(smaller):
         cells.compute(planned(given, silent)[0], given, hours=0.0)
 
 
+def test_in_a_thread_a_run_ends_after_the_cell_that_runs(smaller, monkeypatch):
+    """Python allows handlers in the main thread alone."""
+
+    def slow(cell, given, hours=None):
+        time.sleep(0.2)
+        return faked(cell, given)
+
+    monkeypatch.setattr(runs, "compute", slow)
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(run, smaller, max_hours=0.1 / 3600).result()
+    assert (found.run["done"], found.run["cells"]) == (1, 2)
+
+
 def test_a_run_that_ends_before_its_first_fold_says_so(smaller, quick, tmp_path):
     with pytest.raises(InputError, match=r"before its first fold.*max_hours"):
         run(smaller, tmp_path / "cells", max_hours=1e-12)
@@ -367,6 +382,16 @@ def test_a_folder_of_something_else_is_left_alone(smaller, quick, tmp_path):
         run(smaller, tmp_path)
 
 
+def test_a_cell_of_other_samples_is_computed_anew(smaller, quick, tmp_path):
+    """As where another numpy draws other folds."""
+    found = run(smaller, tmp_path)
+    path = tmp_path / "repeat-1-fold-1.json"
+    cell = json.loads(path.read_text())
+    path.write_text(json.dumps(cell | {"held_out": cell["held_out"][1:]}))
+    again = run(smaller, tmp_path)
+    pd.testing.assert_frame_equal(again.predictions, found.predictions)
+
+
 def test_half_a_cell_is_none(smaller, quick, tmp_path, monkeypatch):
     """A crash while a cell is written leaves no file of its name."""
 
@@ -405,6 +430,30 @@ def test_options_are_those_of_each_training(smaller, monkeypatch):
     assert labels[reads["table"].sample_ids].notna().all()
     assert bar.disable  # of many trainings, none shows a bar
     assert not progress(None, disable=False).disable
+
+
+def test_a_depth_is_chosen_by_training_samples_for_both(made, monkeypatch):
+    """Where the number of reads alone would tell the target."""
+    depths = np.rint(made.metadata["value"].to_numpy() * 3).astype(int) + 1
+    counts = made.table.counts.multiply(depths[:, None]).tocsr()
+    table = dataclasses.replace(made.table, counts=counts)
+    given = given_of(dataclasses.replace(made, table=table), folds=4)
+    cell = planned(given, silent)[0]
+    forests, real = [], cells.rf_baseline
+
+    def forest(config, **reads):
+        forests.append(config)
+        return real(config, **reads)
+
+    monkeypatch.setattr(cells, "rf_baseline", forest)
+    found = cells.compute(cell, given)
+    rows = np.flatnonzero(np.isin(table.sample_ids, cell.training))
+    ids = table.sample_ids[rows]
+    groups = made.metadata.loc[ids, "subject"].to_numpy()
+    read = table.depths[rows], given.target[ids], groups
+    depth = choose_depth(None, *read, cell.seed, silent)
+    assert depth > 0
+    assert found["rarefy_depth"] == forests[0].rarefy_depth == depth
 
 
 def test_samples_that_only_one_method_predicts_are_told(smaller):
@@ -467,6 +516,7 @@ def test_a_cell_that_fails_later_is_left_out(smaller, monkeypatch):
     found = run(smaller, folds=3)
     assert (found.run["done"], found.run["completed"]) == (2, False)
     assert "fold 2, 16 training samples failed" in found.run["notes"][0]
+    assert "1 of 3 fits failed" in found.run["notes"][1]
 
 
 def test_cells_are_plain_json(whole):

@@ -72,7 +72,11 @@ def test_scores_of_classes_are_those_of_scikit_learn(who):
 
 def test_the_difference_is_that_of_errors_averaged_over_repeats():
     found = table_of("regression", groups=12)
-    compared, table = compare(found), found.predictions
+    table = found.predictions
+    rng = np.random.default_rng(2)
+    off = dict(zip(table["group"].unique(), rng.exponential(4, 12), strict=True))
+    table["aam_predicted"] += table["group"].map(off)  # groups differ from each other
+    compared = compare(found)
     errors = {
         who: (table[f"{who}_predicted"] - table["true"]).abs().groupby(table["id"])
         for who in SETS
@@ -92,6 +96,8 @@ def test_the_difference_is_that_of_errors_averaged_over_repeats():
         for _ in range(4000)
     ]
     low, high = np.quantile(drawn, [0.025, 0.975])
+    alone = rng.choice(differ.to_numpy(), (4000, len(differ))).mean(axis=1)
+    assert np.ptp(np.quantile(alone, [0.025, 0.975])) < 0.7 * (high - low)
     assert estimate.low == pytest.approx(low, abs=0.15 * (high - low))
     assert estimate.high == pytest.approx(high, abs=0.15 * (high - low))
     better = differ.groupby(group).mean()
@@ -100,6 +106,17 @@ def test_the_difference_is_that_of_errors_averaged_over_repeats():
         (better > 0).sum(),
         12,
     )
+
+
+def test_coverage_is_that_of_all_single_predictions():
+    found = table_of("regression", noise=(1.5, 2.0))
+    table = found.predictions
+    inside = (table["aam_predicted"] - table["true"]).abs() <= 2
+    assert 0.5 < inside.mean() < 0.95
+    own = compare(found).coverage
+    assert own.value == pytest.approx(inside.mean())
+    assert own.low < own.value < own.high
+    assert compare(table_of("classification")).coverage is None
 
 
 def test_wins_are_counted_by_folds_and_repeats():

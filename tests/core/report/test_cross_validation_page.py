@@ -40,6 +40,12 @@ def test_a_page_has_folds_curve_and_predictions(task, labels):
     assert any("12 groups prove little" in n for n in page.sections[0].notes)
 
 
+def test_intervals_are_checked():
+    grid = cross_validation_page(table_of("regression")).sections[0].items[0]
+    assert grid.rows[-1][0] == "inside of the 90 % interval"
+    assert {len(row) for row in grid.rows} == {len(grid.columns)}
+
+
 def test_each_fold_is_a_pair_of_points():
     found = table_of("regression", labels=(20,))
     page = cross_validation_page(found)
