@@ -160,15 +160,14 @@ def compute(cell: Cell, given: Given, hours: float | None = None) -> dict[str, A
     if hours is not None:
         options["max_hours"] = max(hours, 1e-6)
     started, said = time.perf_counter(), []
-    sides = [_rows(given.table, ids) for ids in (cell.training, cell.held_out)]
-    known, new = (given.table.take_samples(rows) for rows in sides)
+    known, new = (_of(given.table, ids) for ids in (cell.training, cell.held_out))
     with tempfile.TemporaryDirectory() as folder, no_progress():
         model = Path(folder) / "model"
         train(
             TrainConfig(**options),
             model,
             table=known,
-            metadata=without_samples(given.metadata, list(cell.held_out)),
+            metadata=without_samples(given.metadata, cell.held_out),
             encoder=encoder,
             report=said.append,
             **reads,
@@ -209,8 +208,11 @@ def compute(cell: Cell, given: Given, hours: float | None = None) -> dict[str, A
     }
 
 
-def _rows(table: FeatureTable, ids: Sequence[str]) -> np.ndarray:
-    return np.flatnonzero(np.isin(table.sample_ids, list(ids)))
+def _of(table: FeatureTable, ids: Sequence[str]) -> FeatureTable:
+    """Some samples, and the features that they have."""
+    rows = np.flatnonzero(np.isin(table.sample_ids, list(ids)))
+    taken = table.take_samples(rows)
+    return taken.take_features(np.unique(taken.counts.nonzero()[1]))
 
 
 def _columns(
