@@ -255,7 +255,7 @@ def cross_validate_example(use):
     """Compare a model and a forest of a number."""
     table = use.init_artifact("table", table_factory)
     metadata = use.init_metadata("metadata", metadata_factory)
-    use.action(
+    (found,) = use.action(
         use.UsageAction("aam", "cross_validate"),
         use.UsageInputs(
             table=table,
@@ -266,16 +266,18 @@ def cross_validate_example(use):
         ),
         use.UsageOutputNames(cross_validation="cross_validation"),
     )
+    found.assert_output_type("SampleData[AAMCrossValidation]")
 
 
 def evaluate_cross_validation_example(use):
     """Look at a cross-validation of a number."""
     found = use.init_artifact("cross_validation", cross_validation_factory)
-    use.action(
+    (page,) = use.action(
         use.UsageAction("aam", "evaluate_cross_validation"),
         use.UsageInputs(cross_validation=found),
         use.UsageOutputNames(visualization="report"),
     )
+    page.assert_output_type("Visualization")
 
 
 def summarize_example(use):

@@ -197,7 +197,7 @@ def _cross_validation_to_metadata(
     names = names.where(~part, names + " labels " + table["labels"])
     numbers = table.select_dtypes("number").astype(float)
     texts = table.drop(columns=list(numbers)).astype(object)
-    texts = texts.apply(lambda column: column.str.strip()).replace({"": None})
+    texts = texts.apply(lambda column: column.str.strip())
     whole = str(found.run["completed"]).lower()
     table = pd.concat([texts, numbers], axis=1)[list(table)].assign(completed=whole)
     return qiime2.Metadata(table.set_axis(pd.Index(names, name="id"), axis=0))
