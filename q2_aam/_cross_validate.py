@@ -1,10 +1,6 @@
 """Action `cross-validate`."""
 
-import atexit
-import sys
-
 import biom
-import click
 import qiime2
 from q2_types.feature_data import DNAFASTAFormat
 
@@ -13,7 +9,13 @@ from q2_aam._formats import (
     AAMCrossValidationDirectoryFormat,
     AAMEncoderDirectoryFormat,
 )
-from q2_aam._inputs import column_and_groups, directory, report, table_inputs
+from q2_aam._inputs import (
+    column_and_groups,
+    directory,
+    repeat_at_end,
+    report,
+    table_inputs,
+)
 from q2_aam._signature import takes_options
 
 
@@ -45,17 +47,17 @@ def cross_validate(
     )
     result = AAMCrossValidationDirectoryFormat()
     write_cross_validation(found, result.path)
-    if not found.run["completed"]:
-        _tell_at_end(found.run)
+    repeat_at_end(_said(found.run))
     return result
 
 
-def _tell_at_end(run: dict) -> None:
-    """Say that the run did not reach its end, with or without `--verbose`."""
+def _said(run: dict) -> list[str]:
+    """What was left out, and that the run did not reach its end."""
+    if run["completed"]:
+        return run["notes"]
     line = (
         f"The run was stopped after {run['done']:,} of {run['cells']:,} fits: the "
         "result has those, marked as not completed."
     )
     report(line)
-    if "q2cli" in sys.modules:
-        atexit.register(click.echo, line, err=True)
+    return [*run["notes"], line]

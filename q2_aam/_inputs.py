@@ -2,6 +2,7 @@
 
 import atexit
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +59,9 @@ def column_and_groups(
     metadata: qiime2.MetadataColumn, groups: qiime2.MetadataColumn | None
 ) -> pd.DataFrame:
     """The column that is predicted, and the groups."""
-    if groups is not None and groups.name == metadata.name:
-        raise InputError(
-            f"The groups are the column {metadata.name!r} that is to be predicted: "
-            "name another column, or leave the groups out."
-        )
+    from aam_core.data.splits import check_groups
+
+    check_groups(metadata.name, None if groups is None else groups.name)
     columns = [metadata.to_series()]
     if groups is not None:
         columns.append(groups.to_series())
@@ -102,11 +101,7 @@ def state_folder(artifact: DirectoryFormat | None) -> Path | None:
 
 
 def tell_at_end(artifact: DirectoryFormat) -> None:
-    """Say once more what a run left out, and that it did not reach its end.
-
-    q2cli shows what an action prints with `--verbose` only. What must not be missed is
-    repeated there when the command ends.
-    """
+    """Say once more what a run left out, and that it did not reach its end."""
     config = read_config(str(artifact))
     lines = closing_lines(config)
     if not config["completed"]:
@@ -117,6 +112,14 @@ def tell_at_end(artifact: DirectoryFormat) -> None:
         )
         report(stopped)
         lines.append(stopped)
+    repeat_at_end(lines)
+
+
+def repeat_at_end(lines: Sequence[str]) -> None:
+    """Say what must not be missed when the command ends.
+
+    q2cli shows what an action prints with `--verbose` only; elsewhere that is enough.
+    """
     if lines and "q2cli" in sys.modules:
         atexit.register(click.echo, "\n".join(lines), err=True)
 

@@ -13,6 +13,7 @@ from q2_aam._inputs import (
     as_predictions,
     directory,
     frame,
+    repeat_at_end,
     report,
     table_inputs,
 )
@@ -39,6 +40,7 @@ def predict(
         metadata=frame(metadata),
         report=report,
     )
+    repeat_at_end(result.notes)
     details = result.details
     if read_config(str(model))["task"] == "regression":  # others are classes' columns
         details = details.join(result.reliability)

@@ -20,8 +20,13 @@ from aam_core.cli.files import (
     write_table,
 )
 from aam_core.cli.options import Topical, configured, make_config
-from aam_core.cli.run_folder import messages, run_folder
-from aam_core.cli.shared import clear_errors, encoder_option, table_options
+from aam_core.cli.run_folder import messages, run_folder, state_folder
+from aam_core.cli.shared import (
+    clear_errors,
+    encoder_option,
+    output_options,
+    table_options,
+)
 from aam_core.errors import InputError
 from aam_core.io.run_layout import BEST, LAST, model_in
 
@@ -58,12 +63,7 @@ def front_door(name: str, task: str, help: str) -> click.Command:
     @column_options
     @encoder_option
     @taxonomy_option
-    @click.option(
-        "--output-dir", required=True, type=NEW, help="Folder for all results."
-    )
-    @click.option(
-        "--overwrite", is_flag=True, help="Replace what an earlier run wrote there."
-    )
+    @output_options
     def command(**given: Any) -> None:
         with clear_errors():
             run_front_door(name, task, **given)
@@ -96,12 +96,13 @@ def run_front_door(
     taxonomy: Path | None,
     output_dir: Path,
     overwrite: bool,
+    resume_from: Path | None,
     **given: Any,
 ) -> None:
     """Run `predict_samples` in a folder, and write all that it found."""
     config = make_config(name, given)
-    labels = read_taxonomy(taxonomy)
-    with run_folder(output_dir, overwrite) as folder:
+    labels, earlier = read_taxonomy(taxonomy), state_folder(resume_from)
+    with run_folder(output_dir, overwrite, earlier) as folder:
         from aam_core.commands.samples import predict_samples
         from aam_core.report.page import javascript
 
@@ -116,6 +117,7 @@ def run_front_door(
             group_column=group_column,
             encoder=model_in(pretrained_encoder),
             state=folder / LAST,
+            resume_from=earlier,
         )
         write_lists(folder)
         for stem, frame in {

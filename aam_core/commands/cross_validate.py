@@ -19,7 +19,7 @@ from aam_core.commands.cross_validation_resume import Cells, identity_of
 from aam_core.commands.cross_validation_scores import headline
 from aam_core.commands.samples import check_sequences
 from aam_core.config import CrossValidateConfig
-from aam_core.data.splits import group_names, read_groups
+from aam_core.data.splits import check_groups, group_names, read_groups
 from aam_core.data.table import FeatureTable
 from aam_core.data.targets import read_target
 from aam_core.errors import InputError, some
@@ -136,11 +136,7 @@ def _given(
     report: Report,
 ) -> Given:
     """The labelled samples, by id so that the order of the table does not matter."""
-    if group_column == column:
-        raise InputError(
-            f"The groups are the column {column!r} that is to be predicted: name "
-            "another column, or leave the groups out."
-        )
+    check_groups(column, group_column)
     check_sequences(table, sequences)
     target = read_target(metadata, (column,), task, table.sample_ids, report)
     target = target[column].sort_index()

@@ -29,7 +29,7 @@ from aam_core.ensemble.shapley import (
 )
 from aam_core.errors import InputError, some
 from aam_core.inference.reading import read_as_trained
-from aam_core.reporting import Report, logger, progress
+from aam_core.reporting import Report, duration, logger, progress
 from aam_core.runtime.device import choose_device
 
 #: Most samples among which backgrounds are drawn.
@@ -292,7 +292,7 @@ def _explained(config: ExplainConfig, ids: np.ndarray, report: Report) -> np.nda
 def _tell_time(seconds: float, report: Report) -> None:
     if seconds > LONG:
         report(
-            f"This will take about {seconds / 60:.0f} minutes more. Fewer samples "
+            f"This will take about {duration(seconds)} more. Fewer samples "
             "(max_samples), draws, or members without the network take less."
         )
 

@@ -37,7 +37,7 @@ from aam_core.inference.reading import (
     read_as_trained,
 )
 from aam_core.nn.predictor import SequencePredictor
-from aam_core.reporting import Report, logger, silent
+from aam_core.reporting import Log, Report, logger, silent
 from aam_core.runtime.device import choose_device
 from aam_core.runtime.spill import SpillBuffer
 from aam_core.training.memory import MemoryProfile
@@ -88,18 +88,19 @@ def predict(
     ensemble = load_ensemble(model)
     saved = ensemble.saved
     number = number_of_passes(config, saved["options"])
-    study = read_as_trained(saved, table, sequences, config, report, keep_shallow=True)
+    notes = Log(report)
+    study = read_as_trained(saved, table, sequences, config, notes, keep_shallow=True)
     ids = study.table.sample_ids
-    groups = check_covariates(ensemble, config, metadata, ids, report)
+    groups = check_covariates(ensemble, config, metadata, ids, notes)
     report(
         f"Predicting {len(ids):,} samples with {study.table.shape[1]:,} distinct ASVs "
         f"on {device.type}."
     )
     profile.mark("preparation")
     samples = read_community(study)
-    reliability = _reliability(ensemble, samples, ids, report)
+    reliability = _reliability(ensemble, samples, ids, notes)
     if ensemble.profiles_VD is not None:
-        _tell_if_reversed(ensemble.profiles_VD, study, samples, reliability, report)
+        _tell_if_reversed(ensemble.profiles_VD, study, samples, reliability, notes)
     found = _classical(ensemble, samples, ids, metadata, groups)
     passes = [found]
     if ensemble.networks:
@@ -121,8 +122,8 @@ def predict(
     profile.tell(report)
     predictions = decoder.predictions(raw, ids, groups)
     order = table.sample_ids
-    tables = (predictions, details, reliability)
-    return Predictions(*(in_table_order(table, order) for table in tables))
+    tables = (in_table_order(t, order) for t in (predictions, details, reliability))
+    return Predictions(*tables, tuple(notes.lines))
 
 
 def _reliability(

@@ -26,7 +26,7 @@ from aam_core.config import (
     TrainConfig,
 )
 from aam_core.data.sequences import match_sequences
-from aam_core.data.splits import read_groups, split
+from aam_core.data.splits import check_groups, read_groups, split
 from aam_core.data.table import FeatureTable
 from aam_core.data.target_decoder import Predictions
 from aam_core.data.targets import read_target
@@ -60,6 +60,7 @@ def predict_samples(
     sequences: Mapping[str, str] | None = None,
     encoder: Path | None = None,
     state: Path | None = None,
+    resume_from: Path | None = None,
     report: Report = logger.info,
 ) -> SamplesResult:
     """Fit a model and a forest, predict what neither was fitted to, and compare.
@@ -74,7 +75,7 @@ def predict_samples(
         What is predicted.
     column : str
         Column of the metadata that is predicted.
-    table, metadata, sequences, encoder, state
+    table, metadata, sequences, encoder, state, resume_from
         As for `train`; an encoder is kept as it is.
     group_column : str, optional
         Column whose groups are never divided.
@@ -90,6 +91,7 @@ def predict_samples(
     InputError
         If the input or an option is wrong; before training starts.
     """
+    check_groups(column, group_column)
     check_sequences(table, sequences)
     held_out = held_out_samples(
         config, table.sample_ids, metadata, column, task, group_column, report
@@ -103,6 +105,7 @@ def predict_samples(
         sequences=sequences,
         encoder=encoder,
         state=state,
+        resume_from=resume_from,
         report=report,
     )
     if held_out:

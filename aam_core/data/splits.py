@@ -42,6 +42,21 @@ def read_groups(
     return label_texts(metadata.reindex(list(sample_ids))[column]).tolist()
 
 
+def check_groups(column: str, group_column: str | None) -> None:
+    """Refuse groups that are what is to be predicted.
+
+    Raises
+    ------
+    InputError
+        If both are the same column.
+    """
+    if group_column == column:
+        raise InputError(
+            f"The groups are the column {column!r} that is to be predicted: name "
+            "another column, or leave the groups out."
+        )
+
+
 def split(
     sample_ids: Sequence[str],
     test_size: float,

@@ -201,6 +201,7 @@ class Predictions:
     #: of new samples: how many reads were read, whether these are fewer than in
     #: training, and the fraction of them in ASVs that are far from all of training
     reliability: pd.DataFrame | None = None
+    notes: tuple[str, ...] = ()  #: what was left out, and what not to trust
 
 
 def calibrating_temperature(logits: np.ndarray, codes: np.ndarray) -> float:

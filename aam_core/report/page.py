@@ -21,6 +21,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 
 import aam_core
 from aam_core.errors import InputError
+from aam_core.io.model_folder import write_atomically
 
 BUNDLE = "import sys, vl_convert; sys.stdout.write(vl_convert.javascript_bundle())"
 DIGITS = 6  #: significant ones of the numbers in a page
@@ -112,14 +113,14 @@ def unchecked() -> Iterator[None]:
 
 
 def write_page(page: Page, path: Path) -> None:
-    """Write a page as one file.
+    """Write a page as one file, whole or not at all.
 
     Raises
     ------
     InputError
         As `javascript` raises it.
     """
-    path.write_text(rendered(page), encoding="utf-8")
+    write_atomically(path, rendered(page).encode())
 
 
 def write_tables(page: Page, folder: Path) -> None:

@@ -61,6 +61,7 @@ ONLY_AAM = [
     ("classifier", ("train", "rf-baseline"), "a shorter spelling of task"),
     ("classifier", (FOLDS,), "in QIIME 2 the type of the column says it"),
     ("resume", (FOLDS,), "an action of QIIME 2 returns the folds that are done"),
+    ("resume_from", DOOR, "in QIIME 2 train resumes; the pipeline calls it anew"),
     ("categorical_help", ("train",), "prints a guide and ends"),
     ("normalize_targets", ("train",), "an older spelling of target_transform"),
     ("log_transform_targets", ("train",), "an older spelling of target_transform"),

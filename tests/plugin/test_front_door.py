@@ -1,7 +1,10 @@
 """Pipelines and visualizers through `qiime2.plugins.aam.actions`."""
 
 import re
+import sys
+from types import SimpleNamespace
 
+import biom
 import numpy as np
 import pandas as pd
 import pytest
@@ -196,3 +199,22 @@ def test_embeddings_distances_and_ordination(hashed_table, sequences, encoder, t
     again = again.view(pd.DataFrame).loc[samples.index]
     assert np.allclose(again, samples, atol=1e-4)
     found.embedding.validate("max")
+
+
+def test_what_predict_left_out_is_said_again_at_the_end(
+    classification, table, reads, monkeypatch
+):
+    """q2cli shows what an action prints with --verbose only."""
+    said = []
+    at_exit = SimpleNamespace(register=lambda call, text, **options: said.append(text))
+    monkeypatch.setattr("q2_aam._inputs.atexit", at_exit)
+    monkeypatch.setitem(sys.modules, "q2cli", sys)
+    aam.actions.predict(table, classification.model, device="cpu")
+    assert said == []
+    counts = np.r_[table.view(biom.Table).matrix_data.toarray(), np.ones((1, 24))]
+    strange = biom.Table(counts, [*reads, "strange"], table.view(biom.Table).ids())
+    strange = qiime2.Artifact.import_data("FeatureTable[Frequency]", strange)
+    options = {"missing_features": "drop", "device": "cpu"}
+    aam.actions.predict(strange, classification.model, **options)
+    assert "1 of 11 features" in said[0]
+    assert "'strange'" in said[0]

@@ -8,6 +8,7 @@ import pytest
 
 from aam_core.config import effort
 from aam_core.report import page as pages
+from aam_core.training.train_session import TrainSession
 from tests.commands import aam, inputs
 
 QUICK = ("--effort", "quick", "--device", "cpu", "--group-column", "subject")
@@ -151,4 +152,39 @@ def test_explain_refuses_before_anything_is_written(classified, files, tmp_path)
     given += ["--output-dir", tmp_path / "run"]
     done = aam("explain", *given, "--samples", "nobody")
     assert "no sample 'nobody'" in done.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_interrupted_front_door_resumes(classified, files, tmp_path, monkeypatch):
+    """Killed in the second fold, it ends as if it had never been."""
+    straight, _ = classified
+    folder, calls = tmp_path / "run", []
+    validate = TrainSession.validate
+
+    def killed(session):
+        calls.append(1)
+        if len(calls) == 5:  # three epochs of each of three folds
+            raise KeyboardInterrupt
+        return validate(session)
+
+    given = [*inputs(files, "table", "sequences", "metadata"), *QUICK]
+    given += ["--metadata-column", "kind", "--output-dir", folder]
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainSession, "validate", killed)
+        assert aam("classify", *given).exit_code
+    assert "--resume-from" in (folder / "aam.log").read_text()
+    done = aam("classify", *given, "--resume-from", folder)
+    assert done.exit_code == 0, done.output
+    assert "resumes after epoch" in (folder / "aam.log").read_text()
+    for name in ("predictions", "details", "forest_details"):
+        texts = [(path / f"{name}.tsv").read_text() for path in (folder, straight)]
+        assert texts[0] == texts[1]
+    assert not (folder / "checkpoints" / "last").exists()
+
+
+def test_groups_are_not_what_is_predicted(files, tmp_path):
+    given = inputs(files, "table", "sequences", "metadata")
+    more = ("--metadata-column", "kind", "--group-column", "kind")
+    done = aam("classify", *given, *more, "--output-dir", tmp_path / "run")
+    assert "The groups are the column 'kind'" in done.output
     assert not (tmp_path / "run").exists()

@@ -110,6 +110,7 @@ def test_the_other_strand_is_told(tmp_path):
     for name, sequences in {"same": made.sequences, "turned": turned}.items():
         lines = []
         given = {"table": made.table, "sequences": sequences, "report": lines.append}
-        predict(PredictConfig(device="cpu"), tmp_path / "m", **given)
+        found = predict(PredictConfig(device="cpu"), tmp_path / "m", **given)
         told[name] = any("other strand" in line for line in lines)
+        assert told[name] == any("other strand" in line for line in found.notes)
     assert told == {"same": False, "turned": True}
