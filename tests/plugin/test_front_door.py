@@ -202,19 +202,20 @@ def test_embeddings_distances_and_ordination(hashed_table, sequences, encoder, t
 
 
 def test_what_predict_left_out_is_said_again_at_the_end(
-    classification, table, reads, monkeypatch
+    classification, hashed_table, sequences, monkeypatch
 ):
     """q2cli shows what an action prints with --verbose only."""
     said = []
     at_exit = SimpleNamespace(register=lambda call, text, **options: said.append(text))
     monkeypatch.setattr("q2_aam._inputs.atexit", at_exit)
     monkeypatch.setitem(sys.modules, "q2cli", sys)
-    aam.actions.predict(table, classification.model, device="cpu")
+    options = {"sequences": sequences, "missing_features": "drop", "device": "cpu"}
+    aam.actions.predict(hashed_table, classification.model, **options)
     assert said == []
-    counts = np.r_[table.view(biom.Table).matrix_data.toarray(), np.ones((1, 24))]
-    strange = biom.Table(counts, [*reads, "strange"], table.view(biom.Table).ids())
-    strange = qiime2.Artifact.import_data("FeatureTable[Frequency]", strange)
-    options = {"missing_features": "drop", "device": "cpu"}
-    aam.actions.predict(strange, classification.model, **options)
+    known = hashed_table.view(biom.Table)
+    counts = np.r_[known.matrix_data.toarray(), np.ones((1, 24))]
+    more = biom.Table(counts, [*known.ids("observation"), "strange"], known.ids())
+    more = qiime2.Artifact.import_data("FeatureTable[Frequency]", more)
+    aam.actions.predict(more, classification.model, **options)
     assert "1 of 11 features" in said[0]
     assert "'strange'" in said[0]
