@@ -31,6 +31,7 @@ learn() {
   run qiime aam "$3-samples" \
     --i-table $OUT/labelled-table.qza \
     --i-sequences $OUT/sequences.qza \
+    --i-phylogeny $OUT/phylogeny.qza \
     --m-metadata-file $IN/labelled.tsv \
     --m-metadata-column "$2" \
     --o-model "$OUT/$1-model.qza" \
@@ -39,6 +40,7 @@ learn() {
     --o-forest-predictions "$OUT/$1-forest-predictions.qza" \
     --o-forest-details "$OUT/$1-forest-details.qza" \
     --o-importance "$OUT/$1-importance.qza" \
+    --o-contributions "$OUT/$1-contributions.qza" \
     --o-report "$OUT/$1-report.qzv" \
     --verbose
   run qiime aam predict \

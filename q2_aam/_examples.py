@@ -308,6 +308,7 @@ def _front_door(use, action, column, kind):
             forest_predictions="forest_predictions",
             forest_details="forest_details",
             importance="importance",
+            contributions="contributions",
             report="report",
         ),
     )

@@ -40,14 +40,24 @@ def distance_inputs(
     phylogeny: NewickFormat | None, distance_matrix: skbio.DistanceMatrix | None
 ) -> dict[str, Any]:
     """Where distances between samples come from."""
-    inputs: dict[str, Any] = {"phylogeny": None, "distances": None}
-    if phylogeny is not None:
-        from aam_core.data.phylogeny import Phylogeny
-
-        inputs["phylogeny"] = Phylogeny.read(str(phylogeny))
+    distances = None
     if distance_matrix is not None:
-        inputs["distances"] = (distance_matrix.ids, distance_matrix.data)
-    return inputs
+        distances = (distance_matrix.ids, distance_matrix.data)
+    return {"phylogeny": tree(phylogeny), "distances": distances}
+
+
+def tree(phylogeny: NewickFormat | None) -> Any:
+    """The phylogeny as the engine takes it."""
+    if phylogeny is None:
+        return None
+    from aam_core.data.phylogeny import Phylogeny
+
+    return Phylogeny.read(str(phylogeny))
+
+
+def labels(taxonomy: pd.Series | None) -> dict[str, str]:
+    """Taxon of each feature id."""
+    return {} if taxonomy is None else dict(taxonomy.dropna())
 
 
 def frame(metadata: qiime2.Metadata | None) -> pd.DataFrame | None:

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 import qiime2
+from q2_types.tree import NewickFormat
 
 from aam_core.config import EvaluateConfig, PlotContributionsConfig
-from q2_aam._inputs import frame, report
+from q2_aam._inputs import frame, labels, report, tree
 from q2_aam._views import CrossValidation, Run
 
 
@@ -18,10 +19,12 @@ def evaluate(
     other_predictions: pd.Series = None,
     other_details: pd.DataFrame = None,
     importance: pd.DataFrame = None,
+    contributions: pd.DataFrame = None,
+    phylogeny: NewickFormat = None,
+    taxonomy: pd.Series = None,
     model: Run = None,
     groups: qiime2.MetadataColumn = None,
     metadata: qiime2.Metadata = None,
-    taxonomy: qiime2.MetadataColumn = None,
     name: str = EvaluateConfig.name,
     other_name: str = EvaluateConfig.other_name,
 ) -> None:
@@ -46,13 +49,14 @@ def evaluate(
         metadata=frame(metadata),
         report=report,
     )
-    labels = {} if taxonomy is None else taxonomy.to_series().dropna()
     page = samples_page(
         found,
         f"Prediction of {truth.name}",
         model=model,
         importance=None if importance is None else importance.iloc[:, 0],
-        labels=dict(labels),
+        contributions=contributions,
+        phylogeny=tree(phylogeny),
+        labels=labels(taxonomy),
     )
     _write(page, output_dir)
 
@@ -68,7 +72,8 @@ def summarize(output_dir: str, model: Run) -> None:
 def plot_contributions(
     output_dir: str,
     contributions: pd.DataFrame,
-    taxonomy: qiime2.MetadataColumn = None,
+    phylogeny: NewickFormat = None,
+    taxonomy: pd.Series = None,
     top: int = PlotContributionsConfig.top,
 ) -> None:
     """Show what ASVs contribute to predictions."""
@@ -76,11 +81,11 @@ def plot_contributions(
 
     from aam_core.report.contributions import contributions_page
 
-    labels = {} if taxonomy is None else taxonomy.to_series().dropna()
     page = contributions_page(
         contributions,
         "What ASVs contribute to predictions",
-        labels=dict(labels),
+        phylogeny=tree(phylogeny),
+        labels=labels(taxonomy),
         top=config.top,
     )
     _write(page, output_dir)

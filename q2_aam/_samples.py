@@ -14,6 +14,8 @@ def classify_samples(
     table,
     metadata,
     sequences=None,
+    phylogeny=None,
+    taxonomy=None,
     encoder=None,
     groups=None,
     test_size=SamplesConfig.test_size,
@@ -30,7 +32,7 @@ def classify_samples(
         seed=seed,
         device=device,
     )
-    given = table, metadata, sequences, encoder, groups
+    given = table, metadata, sequences, phylogeny, taxonomy, encoder, groups
     return _predict_samples(ctx, "classification", config, *given)
 
 
@@ -39,6 +41,8 @@ def regress_samples(
     table,
     metadata,
     sequences=None,
+    phylogeny=None,
+    taxonomy=None,
     encoder=None,
     groups=None,
     test_size=SamplesConfig.test_size,
@@ -55,15 +59,28 @@ def regress_samples(
         seed=seed,
         device=device,
     )
-    given = table, metadata, sequences, encoder, groups
+    given = table, metadata, sequences, phylogeny, taxonomy, encoder, groups
     return _predict_samples(ctx, "regression", config, *given)
 
 
-def _predict_samples(ctx, task, config, table, metadata, sequences, encoder, groups):
+def _predict_samples(
+    ctx,
+    task,
+    config,
+    table,
+    metadata,
+    sequences,
+    phylogeny,
+    taxonomy,
+    encoder,
+    groups,
+):
     """Fit a model and a forest, predict what neither was fitted to, and compare."""
     from aam_core.commands.samples import (
         check_sequences,
         held_out_samples,
+        labelled,
+        options_of_explanation,
         options_of_training,
         without_samples,
     )
@@ -84,8 +101,7 @@ def _predict_samples(ctx, task, config, table, metadata, sequences, encoder, gro
         table, known, sequences=sequences, encoder=encoder, **given
     )
     if held_out:
-        some = qiime2.Metadata(pd.DataFrame(index=pd.Index(held_out, name="id")))
-        (new,) = ctx.get_action("feature_table", "filter_samples")(table, metadata=some)
+        new = _some_samples(ctx, table, held_out)
         predictions, details = ctx.get_action("aam", "predict")(
             new,
             model,
@@ -93,12 +109,20 @@ def _predict_samples(ctx, task, config, table, metadata, sequences, encoder, gro
             device=config.device,
             missing_features=given["missing_features"],
         )
-    forest, forest_details, importance = ctx.get_action("aam", "rf_baseline")(
+    forest, forest_details, _ = ctx.get_action("aam", "rf_baseline")(
         table,
         qiime2.Metadata(every),
         model=model,
         group_column=group_column,
         held_out="others" if held_out else "folds",
+    )
+    predicted = predictions.view(pd.Series).index
+    why = options_of_explanation(config, predicted)
+    importance, contributions = ctx.get_action("aam", "explain")(
+        _some_samples(ctx, table, labelled(every[column])),
+        model,
+        sequences=sequences,
+        **why | {"samples": list(why["samples"])},
     )
     (page,) = ctx.get_action("aam", "evaluate")(
         predictions,
@@ -106,8 +130,18 @@ def _predict_samples(ctx, task, config, table, metadata, sequences, encoder, gro
         details=details,
         other_predictions=forest,
         other_details=forest_details,
-        importance=importance,
+        contributions=contributions,
+        phylogeny=phylogeny,
+        taxonomy=taxonomy,
         model=model,
         groups=groups,
     )
-    return model, predictions, details, forest, forest_details, importance, page
+    why = importance, contributions
+    return model, predictions, details, forest, forest_details, *why, page
+
+
+def _some_samples(ctx, table, ids):
+    """The feature table of some samples."""
+    some = qiime2.Metadata(pd.DataFrame(index=pd.Index(ids, name="id")))
+    (found,) = ctx.get_action("feature_table", "filter_samples")(table, metadata=some)
+    return found

@@ -9,7 +9,7 @@ from q2_sample_classifier import (
     RegressorPredictions,
 )
 from q2_types.distance_matrix import DistanceMatrix
-from q2_types.feature_data import FeatureData, Sequence
+from q2_types.feature_data import FeatureData, Sequence, Taxonomy
 from q2_types.feature_table import FeatureTable, Frequency
 from q2_types.ordination import PCoAResults
 from q2_types.sample_data import SampleData
@@ -179,6 +179,8 @@ TABLE = {"table": FeatureTable[Frequency]}
 SEQUENCES = {"sequences": FeatureData[Sequence]}
 DISTANCES = {"phylogeny": Phylogeny[Rooted], "distance_matrix": DistanceMatrix}
 
+DRAWN = {"phylogeny": Phylogeny[Rooted], "taxonomy": FeatureData[Taxonomy]}
+
 TABLE_DESCRIPTION = {
     "table": "Counts of ASVs by sample. Rarefaction is part of the action."
 }
@@ -191,6 +193,11 @@ DISTANCES_DESCRIPTION = {
     "it during training. Instead of a distance matrix.",
     "distance_matrix": "Distances between the samples, for the encoder to reproduce. "
     "Instead of a phylogeny.",
+}
+DRAWN_DESCRIPTION = {
+    "phylogeny": "Rooted tree of the features, along which the report shows what they "
+    "contribute. It changes no prediction.",
+    "taxonomy": "Taxon of each feature, to name features in the report.",
 }
 ENCODER_DESCRIPTION = (
     "Pre-trained encoder to start from. Without, training starts anew."
@@ -205,6 +212,12 @@ MODEL_DESCRIPTION = "Trained model: settings, weights and the course of training
 PREDICTIONS_DESCRIPTION = "Predictions of the {} samples (of the first target column)."
 DETAILS_DESCRIPTION = "Regression: {}. Classification: the probability of each class."
 IMPORTANCE_DESCRIPTION = "Importance of each feature for the forest."
+EXPLAINED_DESCRIPTION = {
+    "importance": "Mean absolute contribution of each ASV over the explained samples "
+    "(and classes; of several targets, to the first).",
+    "contributions": "By how much each ASV raises or lowers the prediction of each "
+    "explained sample, with its baseline: plot-contributions draws it.",
+}
 
 KEPT_ENCODER_DESCRIPTION = (
     "Pre-trained encoder to start from, kept as it is. Without, the general one of the "
@@ -437,12 +450,7 @@ plugin.methods.register_function(
         "categorical_columns or normalize_by."
     }
     | parameter_descriptions(ExplainConfig),
-    output_descriptions={
-        "importance": "Mean absolute contribution of each ASV over the samples (and "
-        "classes; of several targets, to the first).",
-        "contributions": "By how much each ASV raises or lowers the prediction of "
-        "each sample, with its baseline: plot-contributions draws it.",
-    },
+    output_descriptions=EXPLAINED_DESCRIPTION,
     name="Explain predictions by ASVs",
     description=(
         "What each ASV contributes to the predictions of the whole ensemble: Shapley "
@@ -468,13 +476,14 @@ plugin.visualizers.register_function(
         "other_predictions": SampleData[RegressorPredictions | ClassifierPredictions],
         "other_details": SampleData[RegressionDetails | Probabilities],
         "importance": FeatureData[Importance],
+        "contributions": SampleData[AAMContributions],
         "model": AAMModel[Regression | Classification],
-    },
+    }
+    | DRAWN,
     parameters={
         "truth": COLUMN,
         "groups": COLUMN,
         "metadata": Metadata,
-        "taxonomy": MetadataColumn[Categorical],
     }
     | parameter_types(EvaluateConfig),
     input_descriptions={
@@ -483,14 +492,15 @@ plugin.visualizers.register_function(
         "other_predictions": "Predictions of the same samples to compare with, such as "
         "a forest's.",
         "other_details": "Probabilities of those.",
-        "importance": "Importance of features, to be shown too.",
+        "importance": "Importance of features for the forest, to be shown too.",
+        "contributions": "What explain returned, to be shown too.",
         "model": "The model that predicted; the report then shows how it was trained.",
-    },
+    }
+    | DRAWN_DESCRIPTION,
     parameter_descriptions={
         "truth": "What was predicted, as it was observed.",
         "groups": GROUPS_DESCRIPTION,
         "metadata": "Shown where a sample is hovered over.",
-        "taxonomy": "Taxon of each feature, to name features.",
     }
     | parameter_descriptions(EvaluateConfig),
     name="Look at predictions beside the truth",
@@ -555,16 +565,15 @@ plugin.visualizers.register_function(
 
 plugin.visualizers.register_function(
     function=plot_contributions,
-    inputs={"contributions": SampleData[AAMContributions]},
-    parameters={"taxonomy": MetadataColumn[Categorical]}
-    | parameter_types(PlotContributionsConfig),
-    input_descriptions={"contributions": "What explain returned."},
-    parameter_descriptions={"taxonomy": "Taxon of each feature, to name features."}
-    | parameter_descriptions(PlotContributionsConfig),
+    inputs={"contributions": SampleData[AAMContributions]} | DRAWN,
+    parameters=parameter_types(PlotContributionsConfig),
+    input_descriptions={"contributions": "What explain returned."} | DRAWN_DESCRIPTION,
+    parameter_descriptions=parameter_descriptions(PlotContributionsConfig),
     name="Look at what ASVs contribute to predictions",
     description=(
-        "The ASVs that matter most overall, with direction, and how the prediction of "
-        "each sample comes about from its baseline: a page that needs no network."
+        "The ASVs that matter most overall, with direction, along the phylogeny if "
+        "there is one, and how the prediction of each sample comes about from its "
+        "baseline: a page that needs no network."
     ),
     citations=CHARTS + SHAPLEY,
     examples={"Plot a few contributions": _examples.plot_contributions_example},
@@ -591,7 +600,7 @@ def _register_front_door(function, column, kinds, name: str, example) -> None:
     model, predictions, details = kinds
     plugin.pipelines.register_function(
         function=function,
-        inputs=TABLE | SEQUENCES | {"encoder": AAMEncoder},
+        inputs=TABLE | SEQUENCES | DRAWN | {"encoder": AAMEncoder},
         parameters={"metadata": MetadataColumn[column], "groups": COLUMN}
         | parameter_types(SamplesConfig),
         outputs=[
@@ -601,10 +610,12 @@ def _register_front_door(function, column, kinds, name: str, example) -> None:
             ("forest_predictions", SampleData[predictions]),
             ("forest_details", SampleData[details]),
             ("importance", FeatureData[Importance]),
+            ("contributions", SampleData[AAMContributions]),
             ("report", Visualization),
         ],
         input_descriptions=TABLE_DESCRIPTION
         | SEQUENCES_DESCRIPTION
+        | DRAWN_DESCRIPTION
         | {"encoder": KEPT_ENCODER_DESCRIPTION},
         parameter_descriptions={
             "metadata": COLUMN_DESCRIPTION,
@@ -617,17 +628,18 @@ def _register_front_door(function, column, kinds, name: str, example) -> None:
             "details": DETAILS_DESCRIPTION.format("intervals"),
             "forest_predictions": "What a random forest predicts of the same samples.",
             "forest_details": "The same in numbers, or its probabilities.",
-            "importance": IMPORTANCE_DESCRIPTION,
+            **EXPLAINED_DESCRIPTION,
             "report": "Scores, charts and comparison: open it first.",
         },
         name=name,
         description=(
             "From a table to a picture: an ensemble and a random forest learn to "
             "predict a column, both predict samples that they were not fitted to, and "
-            "a report compares them. train, predict, rf-baseline and evaluate do the "
-            "same step by step, with all options."
+            "a report compares them and says why the ensemble predicts so. train, "
+            "predict, rf-baseline, explain and evaluate do the same step by step, with "
+            "all options."
         ),
-        citations=TRANSFORMER + FOREST + CHARTS,
+        citations=TRANSFORMER + FOREST + SHAPLEY + CHARTS,
         examples={name: example},
     )
 

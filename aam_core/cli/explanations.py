@@ -14,12 +14,19 @@ from aam_core.cli.files import (
     check_new,
     read_metadata,
     read_table,
+    read_taxonomy,
+    read_tree,
     write_table,
 )
 from aam_core.cli.options import Topical, configured, make_config
-from aam_core.cli.results import REPORT, read_taxonomy, taxonomy_option
+from aam_core.cli.results import REPORT
 from aam_core.cli.run_folder import run_folder
-from aam_core.cli.shared import clear_errors, table_options
+from aam_core.cli.shared import (
+    clear_errors,
+    drawn_tree_option,
+    table_options,
+    taxonomy_option,
+)
 from aam_core.io.run_layout import model_in
 
 
@@ -34,6 +41,7 @@ from aam_core.io.run_layout import model_in
 )
 @click.option("--metadata", type=FILE, help="Sample metadata, for covariates.")
 @taxonomy_option
+@drawn_tree_option
 @click.option("--output-dir", required=True, type=NEW, help="Folder for all results.")
 @click.option(
     "--overwrite", is_flag=True, help="Replace what an earlier run wrote there."
@@ -44,6 +52,7 @@ def explain(
     model: Path,
     metadata: Path | None,
     taxonomy: Path | None,
+    tree: Path | None,
     output_dir: Path,
     overwrite: bool,
     **given: Any,
@@ -51,7 +60,7 @@ def explain(
     """Say what each ASV contributes to predictions, with a report."""
     with clear_errors():
         config = make_config("explain", given)
-        labels = read_taxonomy(taxonomy)
+        shown = {"labels": read_taxonomy(taxonomy), "phylogeny": read_tree(tree)}
         with run_folder(output_dir, overwrite) as folder:
             from aam_core.commands.explain import explain as run
             from aam_core.report.page import javascript
@@ -66,18 +75,18 @@ def explain(
             rows = found.contributions.set_index("sample")
             write_table(rows, folder / "contributions.tsv")
             write_table(found.importance, folder / "importance.tsv")
-            _write_contributions(found.contributions, labels, folder / REPORT)
+            _write_contributions(found.contributions, folder / REPORT, **shown)
             logging.getLogger("aam_core").info(f"The report is {folder / REPORT}.")
 
 
 def _write_contributions(
-    contributions: pd.DataFrame, labels: dict[str, str], path: Path, **options: Any
+    contributions: pd.DataFrame, path: Path, **options: Any
 ) -> None:
     from aam_core.report.contributions import contributions_page
     from aam_core.report.page import write_page
 
     title = "What ASVs contribute to predictions"
-    page = contributions_page(contributions, title, labels=labels, **options)
+    page = contributions_page(contributions, title, **options)
     write_page(page, path)
 
 
@@ -87,11 +96,13 @@ def _write_contributions(
     "--contributions", required=True, type=FILE, help="What explain wrote (TSV)."
 )
 @taxonomy_option
+@drawn_tree_option
 @click.option("--output", required=True, type=NEW, help="Report (HTML).")
 @click.option("--overwrite", is_flag=True, help="Replace a file that exists.")
 def plot_contributions(
     contributions: Path,
     taxonomy: Path | None,
+    tree: Path | None,
     output: Path,
     overwrite: bool,
     **given: Any,
@@ -102,5 +113,6 @@ def plot_contributions(
         check_new([output], overwrite)
         from aam_core.data.contributions import read_contributions
 
+        shown = {"labels": read_taxonomy(taxonomy), "phylogeny": read_tree(tree)}
         found = read_contributions(contributions)
-        _write_contributions(found, read_taxonomy(taxonomy), output, top=config.top)
+        _write_contributions(found, output, top=config.top, **shown)

@@ -32,12 +32,25 @@ def read_inputs(
 ) -> dict[str, Any]:
     """Everything that a training run reads but metadata."""
     from aam_core.data.distance_matrix import read_distance_matrix
-    from aam_core.data.phylogeny import Phylogeny
 
     return read_table(table, sequences) | {
-        "phylogeny": Phylogeny.read(tree) if tree else None,
+        "phylogeny": read_tree(tree),
         "distances": read_distance_matrix(matrix) if matrix else None,
     }
+
+
+def read_tree(path: Path | None) -> Any:
+    """The phylogeny, where there is any."""
+    from aam_core.data.phylogeny import Phylogeny
+
+    return None if path is None else Phylogeny.read(path)
+
+
+def read_taxonomy(path: Path | None) -> dict[str, str]:
+    """Taxon of each feature id: the first column of a table."""
+    if path is None:
+        return {}
+    return read_metadata(path).iloc[:, 0].dropna().astype(str).to_dict()
 
 
 def read_metadata(path: Path | None) -> pd.DataFrame | None:

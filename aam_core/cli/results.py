@@ -16,6 +16,8 @@ from aam_core.cli.files import (
     read_metadata,
     read_predictions,
     read_table,
+    read_taxonomy,
+    read_tree,
     write_lists,
     write_table,
 )
@@ -23,9 +25,11 @@ from aam_core.cli.options import Topical, configured, make_config
 from aam_core.cli.run_folder import messages, run_folder, state_folder
 from aam_core.cli.shared import (
     clear_errors,
+    drawn_tree_option,
     encoder_option,
     output_options,
     table_options,
+    taxonomy_option,
 )
 from aam_core.errors import InputError
 from aam_core.io.run_layout import BEST, LAST, model_in
@@ -47,13 +51,6 @@ def column_options(function: Callable) -> Callable:
     )(function)
 
 
-taxonomy_option = click.option(
-    "--taxonomy",
-    type=FILE,
-    help="Taxon of each feature (TSV), to name features in the report.",
-)
-
-
 def front_door(name: str, task: str, help: str) -> click.Command:
     """The command that fits, compares and reports."""
 
@@ -63,6 +60,7 @@ def front_door(name: str, task: str, help: str) -> click.Command:
     @column_options
     @encoder_option
     @taxonomy_option
+    @drawn_tree_option
     @output_options
     def command(**given: Any) -> None:
         with clear_errors():
@@ -94,6 +92,7 @@ def run_front_door(
     group_column: str | None,
     pretrained_encoder: Path | None,
     taxonomy: Path | None,
+    tree: Path | None,
     output_dir: Path,
     overwrite: bool,
     resume_from: Path | None,
@@ -101,7 +100,8 @@ def run_front_door(
 ) -> None:
     """Run `predict_samples` in a folder, and write all that it found."""
     config = make_config(name, given)
-    labels, earlier = read_taxonomy(taxonomy), state_folder(resume_from)
+    labels, phylogeny = read_taxonomy(taxonomy), read_tree(tree)
+    earlier = state_folder(resume_from)
     with run_folder(output_dir, overwrite, earlier) as folder:
         from aam_core.commands.samples import predict_samples
         from aam_core.report.page import javascript
@@ -125,14 +125,17 @@ def run_front_door(
             "details": found.ours.details,
             "forest_predictions": found.forest.predictions,
             "forest_details": found.forest.probabilities,
-            "importance": found.forest.importance.to_frame(),
+            "importance": found.explanation.importance,
+            "contributions": found.explanation.contributions.set_index("sample"),
         }.items():
             if frame is not None:
                 write_table(frame, folder / f"{stem}.tsv")
-        _write_report(found, folder, metadata_column, labels)
+        _write_report(found, folder, metadata_column, labels, phylogeny)
 
 
-def _write_report(found: Any, folder: Path, column: str, labels: dict) -> None:
+def _write_report(
+    found: Any, folder: Path, column: str, labels: dict[str, str], phylogeny: Any
+) -> None:
     from aam_core.io.model_folder import read_config, read_history
     from aam_core.report.evaluation import verdict
     from aam_core.report.page import write_page
@@ -142,19 +145,13 @@ def _write_report(found: Any, folder: Path, column: str, labels: dict) -> None:
         found.evaluation,
         f"Prediction of {column}",
         model=(read_config(folder / BEST), read_history(folder / BEST)),
-        importance=found.forest.importance,
+        contributions=found.explanation.contributions,
+        phylogeny=phylogeny,
         labels=labels,
     )
     write_page(page, folder / REPORT)
     logging.getLogger("aam_core").info(verdict(found.evaluation))
     logging.getLogger("aam_core").info(f"The report is {folder / REPORT}.")
-
-
-def read_taxonomy(path: Path | None) -> dict[str, str]:
-    """Taxon of each feature id: the first column of a table."""
-    if path is None:
-        return {}
-    return read_metadata(path).iloc[:, 0].dropna().astype(str).to_dict()
 
 
 @configured("evaluate")

@@ -51,6 +51,19 @@ def distance_options(function: Callable) -> Callable:
     )(function)
 
 
+taxonomy_option = click.option(
+    "--taxonomy",
+    type=FILE,
+    help="Taxon of each feature (TSV), to name features in the report.",
+)
+drawn_tree_option = click.option(
+    "--tree",
+    type=FILE,
+    help="Rooted phylogeny of the features (Newick), along which the report shows what "
+    "they contribute. It changes no prediction.",
+)
+
+
 def encoder_option(function: Callable) -> Callable:
     """A pre-trained encoder to start from."""
     return click.option(

@@ -1,6 +1,6 @@
 """The front door: from a table and a column to predictions, comparison and report."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from aam_core.commands.evaluate import Evaluation, Predicted, evaluate
+from aam_core.commands.explain import Explanation, explain
 from aam_core.commands.predict import predict
 from aam_core.commands.rf_baseline import (
     ForestResult,
@@ -19,12 +20,14 @@ from aam_core.commands.rf_baseline import (
 from aam_core.commands.train import train
 from aam_core.config import (
     CrossValidateConfig,
+    ExplainConfig,
     ForestConfig,
     PredictConfig,
     ReportOptions,
     SamplesConfig,
     TrainConfig,
 )
+from aam_core.config.effort import EXPLAINED
 from aam_core.data.sequences import match_sequences
 from aam_core.data.splits import check_groups, read_groups, split
 from aam_core.data.table import FeatureTable
@@ -45,6 +48,7 @@ class SamplesResult:
     ours: Predictions  #: out of fold, or of the samples that were held out
     forest: ForestResult  #: of the same samples
     evaluation: Evaluation
+    explanation: Explanation  #: of some of the same samples
     held_out: tuple[str, ...]  #: empty if all were predicted out of fold
 
 
@@ -109,9 +113,8 @@ def predict_samples(
         report=report,
     )
     if held_out:
-        rows = np.flatnonzero(np.isin(table.sample_ids, held_out))
         use = PredictConfig(device=config.device, missing_features="drop")
-        new = table.take_samples(rows)
+        new = _rows_of(table, held_out)
         ours = predict(use, output, table=new, sequences=sequences, report=report)
     forest = _forest(output, bool(held_out), table, metadata, report)
     names = ReportOptions()
@@ -128,7 +131,14 @@ def predict_samples(
         metadata=metadata.drop(columns=[column]),
         report=report,
     )
-    return SamplesResult(ours, forest, found, tuple(held_out))
+    why = explain(
+        ExplainConfig(**options_of_explanation(config, ours.predictions.index)),
+        output,
+        table=_rows_of(table, labelled(metadata[column])),
+        sequences=sequences,
+        report=report,
+    )
+    return SamplesResult(ours, forest, found, why, tuple(held_out))
 
 
 def check_sequences(table: FeatureTable, sequences: Mapping[str, str] | None) -> None:
@@ -208,6 +218,32 @@ def options_of_training(
         "freeze_base": encoder is not None,
         "missing_features": "drop",
     }
+
+
+def labelled(column: pd.Series) -> list[str]:
+    """The samples that have a value; those to explain are compared with these."""
+    return column.dropna().index.tolist()
+
+
+def options_of_explanation(
+    config: SamplesConfig, predicted: Collection[str]
+) -> dict[str, Any]:
+    """The options of `explain`: some of what was predicted, how many by effort."""
+    ids = np.array(sorted(predicted), dtype=object)
+    drawn = np.random.default_rng(config.seed).permutation(len(ids))
+    return {
+        "samples": tuple(ids[np.sort(drawn[: EXPLAINED[config.effort]])]),
+        "seed": config.seed,
+        "device": config.device,
+        "missing_features": "drop",
+    }
+
+
+def _rows_of(table: FeatureTable, sample_ids: Collection[str]) -> FeatureTable:
+    """The table of some samples."""
+    return table.take_samples(
+        np.flatnonzero(np.isin(table.sample_ids, list(sample_ids)))
+    )
 
 
 def _forest(

@@ -21,6 +21,8 @@ FROZEN = 10  #: what is read in the same time where the encoder is frozen
 #: Steps of a network whose encoder is frozen: most of them find the best epoch earlier.
 STEPS = {"quick": 150, "standard": 400, "thorough": 1_600}
 FOLDS = {"quick": 3, "standard": 5, "thorough": 5}
+#: Samples that the front door explains.
+EXPLAINED = {"quick": 20, "standard": 50, "thorough": 200}
 FEWEST, MOST = 5, 100  #: epochs
 FEWEST_QUICK = 2  #: of effort quick
 #: Width of a model, and the learning rate up to it.

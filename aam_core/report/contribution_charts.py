@@ -42,9 +42,21 @@ def overview(
     left = _importance(int(features["place"].max()), height)
     right = _strips(points, unit, height)
     both = alt.hconcat(left, right, spacing=8).resolve_scale(color="independent")
+    return both.add_params(list_of_targets("shown", targets, classes))
+
+
+def list_of_targets(name: str, targets: Sequence[str], classes: bool) -> alt.Parameter:
+    """The target (or class) that a chart shows; a list, if there are several."""
     if len(targets) == 1:
-        return both.add_params(alt.param(name="shown", value=targets[0]))
-    return both.add_params(_chosen("shown", _what(classes), targets, targets[0]))
+        return alt.param(name=name, value=targets[0])
+    return _chosen(name, _what(classes), targets, targets[0])
+
+
+def direction_colour() -> alt.Color:
+    """The colour of the column `direction`."""
+    scale = alt.Scale(domain=list(DIRECTIONS), range=list(DIRECTIONS.values()))
+    legend = alt.Legend(orient="top", columns=1, symbolType="square")
+    return alt.Color("direction:N", title=None, scale=scale, legend=legend)
 
 
 def _importance(most: int, height: int) -> alt.Chart:
@@ -52,8 +64,6 @@ def _importance(most: int, height: int) -> alt.Chart:
     bars = alt.Chart(alt.NamedData("features"), width=150, height=height)
     bars = bars.transform_filter(f"datum.place <= {most} && datum.target == shown")
     axis = alt.Axis(labelLimit=300)
-    scale = alt.Scale(domain=list(DIRECTIONS), range=list(DIRECTIONS.values()))
-    legend = alt.Legend(orient="top", columns=1, symbolType="square")
     return bars.mark_bar(height={"band": 0.6}).encode(
         y=alt.Y("label:N", sort=_in_order(), title=None, axis=axis),
         x=alt.X(
@@ -61,7 +71,7 @@ def _importance(most: int, height: int) -> alt.Chart:
             title="mean absolute contribution",
             axis=alt.Axis(tickCount=4),
         ),
-        color=alt.Color("direction:N", title=None, scale=scale, legend=legend),
+        color=direction_colour(),
         tooltip=[
             alt.Tooltip("feature:N"),
             alt.Tooltip("taxon:N"),

@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 
 from aam_core.data.contributions import LOG_ODDS
+from aam_core.data.phylogeny import Phylogeny
 from aam_core.report import contribution_charts as charts
 from aam_core.report.page import Figure, Page, Section, Table, unchecked
+from aam_core.report.phylogeny import phylogeny_section
 
 #: From this rank correlation of abundance and contribution on, a direction is said.
 CLEAR = 0.3
@@ -23,6 +25,7 @@ def contributions_page(
     title: str,
     *,
     labels: Mapping[str, str] | None = None,
+    phylogeny: Phylogeny | None = None,
     top: int = 20,
 ) -> Page:
     """The page of what `explain` returned.
@@ -35,10 +38,24 @@ def contributions_page(
         Of the page.
     labels : mapping, optional
         What a feature is called, such as its taxon.
+    phylogeny : Phylogeny, optional
+        Along which the ASVs are shown, too.
     top : int
         ASVs of the overview; of a sample half as many.
     """
-    known = labels or {}
+    lead, sections, tables = contribution_sections(
+        contributions, labels or {}, phylogeny, top
+    )
+    return Page(title, lead, sections, tables)
+
+
+def contribution_sections(
+    contributions: pd.DataFrame,
+    known: Mapping[str, str],
+    phylogeny: Phylogeny | None,
+    top: int,
+) -> tuple[str, list[Section], list[Table]]:
+    """What is said first, the sections, and their tables."""
     targets = list(dict.fromkeys(contributions["target"]))
     classes = contributions["scale"].iloc[0] == LOG_ODDS
     features = overall(contributions, known)
@@ -51,16 +68,20 @@ def contributions_page(
         f"{samples:,} samples are explained; contributions are in {unit}. The baseline "
         "of a sample and the contributions of all ASVs sum up to its prediction."
     )
-    sections = [
-        _overview(features, shown, points, targets, classes),
-        _by_sample(steps, targets, classes),
-    ]
+    sections = [_overview(features, shown, points, targets, classes)]
     tables = [
         Table("features", features.set_index("feature")),
         Table("points", points.set_index("feature")),
         Table("steps", steps.set_index("sample")),
     ]
-    return Page(title, lead, sections, tables)
+    if phylogeny is not None:
+        section, more = phylogeny_section(
+            contributions, features, phylogeny, known, top, classes
+        )
+        sections.append(section)
+        tables += more
+    sections.append(_by_sample(steps, targets, classes))
+    return lead, sections, tables
 
 
 def _overview(features, shown, points, targets, classes) -> Section:

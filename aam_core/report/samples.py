@@ -1,17 +1,21 @@
 """The page of `classify` and `regress`: predictions, features, and the model's run."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
 from aam_core.commands.evaluate import Evaluation
+from aam_core.data.phylogeny import Phylogeny
 from aam_core.report import charts
+from aam_core.report.contributions import contribution_sections
 from aam_core.report.evaluation import evaluation_page
 from aam_core.report.model import model_sections
 from aam_core.report.page import Figure, Page, Section, Table, unchecked
 
-FEATURES = 30  #: that a chart shows
+FEATURES = 20  #: that a chart shows
+WHY = "Why it predicts so"
 
 
 @unchecked()
@@ -20,6 +24,8 @@ def samples_page(
     title: str,
     *,
     model: tuple[Mapping[str, Any], pd.DataFrame] | None = None,
+    contributions: pd.DataFrame | None = None,
+    phylogeny: Phylogeny | None = None,
     importance: pd.Series | None = None,
     labels: Mapping[str, str] | None = None,
 ) -> Page:
@@ -33,6 +39,10 @@ def samples_page(
         Of the page.
     model : tuple, optional
         `config.json` and `history.tsv` of the model.
+    contributions : pandas.DataFrame, optional
+        What `explain` found.
+    phylogeny : Phylogeny, optional
+        Along which contributions are shown.
     importance : pandas.Series, optional
         Importance of each feature for the forest.
     labels : mapping, optional
@@ -40,6 +50,14 @@ def samples_page(
     """
     more: list[Section] = []
     tables: list[Table] = []
+    if contributions is not None:
+        said, sections, more_tables = contribution_sections(
+            contributions, labels or {}, phylogeny, FEATURES
+        )
+        first = sections[0]
+        sections[0] = replace(first, title=WHY, text=f"{said} {first.text}")
+        more += sections
+        tables += more_tables
     if importance is not None:
         ordered = importance.sort_values(ascending=False, kind="stable")
         more.append(_features(ordered, labels or {}))

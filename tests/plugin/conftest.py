@@ -98,6 +98,13 @@ def tree(reads):
 
 
 @pytest.fixture(scope="session")
+def taxonomy(reads):
+    ids = pd.Index(reads, name="Feature ID")
+    taxa = pd.DataFrame({"Taxon": [f"g__Genus{i}" for i in range(len(reads))]}, ids)
+    return import_("FeatureData[Taxonomy]", taxa)
+
+
+@pytest.fixture(scope="session")
 def matrix(sample_ids):
     points = np.random.default_rng(9).random((SAMPLES, 3))
     between = np.linalg.norm(points[:, None] - points[None], axis=-1)

@@ -53,13 +53,10 @@ def test_hashed_features_and_classes(classification, hashed_table, sequences):
 
 
 @pytest.mark.behaviour("top", command="plot-contributions")
-def test_the_page_and_its_tables(explained, reads, tmp_path):
-    ids = pd.Index(reads, name="id")
-    taxa = pd.Series([f"g__Genus{i}" for i in range(len(reads))], ids, name="Taxon")
-    column = qiime2.CategoricalMetadataColumn(taxa)
+def test_the_page_and_its_tables(explained, taxonomy, tree, tmp_path):
     for top in (2, 5):
         shown = aam.actions.plot_contributions(
-            explained.contributions, taxonomy=column, top=top
+            explained.contributions, taxonomy=taxonomy, phylogeny=tree, top=top
         )
         folder = tmp_path / str(top)
         shown.visualization.export_data(str(folder))
@@ -67,6 +64,9 @@ def test_the_page_and_its_tables(explained, reads, tmp_path):
         by = points.groupby("target")["feature"].nunique()
         assert by.tolist() == [top, top]
         assert points["taxon"].str.startswith("g__Genus").all()
+        branches = pd.read_csv(folder / "branches.tsv", sep="\t")
+        drawn = branches.dropna(subset="feature").groupby("target")["feature"]
+        assert (drawn.nunique() >= top).all()
     assert "Sample by sample" in (folder / "index.html").read_text()
 
 

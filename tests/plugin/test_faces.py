@@ -23,14 +23,14 @@ READ = [
     ("metadata_column", "truth", ("evaluate",)),
     ("group_column", "groups", (*DOOR, "evaluate", FOLDS)),
     ("sequences", "sequences", (*LEARN, "predict", *DOOR, "embed", "explain", FOLDS)),
-    ("tree", "phylogeny", LEARN),
+    ("tree", "phylogeny", (*LEARN, *DOOR, "plot-contributions")),
     ("unifrac_matrix", "distance_matrix", LEARN),
     ("pretrained_encoder", "pretrained_encoder", ("pretrain",)),  # encoder is written
     ("pretrained_encoder", "encoder", ("train", *DOOR, FOLDS)),
     ("resume_from", "resume_from", LEARN),
     ("model", "model", ("predict", "rf-baseline", "summarize", "explain")),
     ("contributions", "contributions", ("plot-contributions",)),
-    ("taxonomy", "taxonomy", ("plot-contributions",)),
+    ("taxonomy", "taxonomy", (*DOOR, "plot-contributions")),
     ("encoder", "encoder", ("embed",)),
     ("predictions", "predictions", ("evaluate",)),
     ("details", "details", ("evaluate",)),
@@ -41,9 +41,9 @@ READ = [
 #: What only one has, in which commands, and why.
 ONLY_AAM = [
     ("metadata", (*DOOR, FOLDS), "in QIIME 2 a column brings its metadata along"),
-    ("taxonomy", DOOR, "in QIIME 2 evaluate takes it; the steps show how"),
     ("classes", ("evaluate",), "in QIIME 2 the type of the predictions says it"),
     ("taxonomy", ("explain",), "in QIIME 2 plot-contributions takes it"),
+    ("tree", ("explain",), "in QIIME 2 plot-contributions takes it"),
     (
         "output_dir",
         (*LEARN, *DOOR, "embed", "explain", FOLDS),
@@ -75,7 +75,9 @@ ONLY_AAM = [
 ONLY_QIIME: list[tuple[str, tuple[str, ...], str]] = [
     ("importance", ("evaluate",), "aam classify and regress show it"),
     ("model", ("evaluate",), "aam classify and regress show it"),
+    ("contributions", ("evaluate",), "aam classify and regress show them"),
     ("taxonomy", ("evaluate",), "aam classify and regress take it"),
+    ("phylogeny", ("evaluate",), "aam classify and regress take it"),
 ]
 
 

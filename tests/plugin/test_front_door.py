@@ -37,10 +37,11 @@ def exported(visualization, folder):
 
 
 @pytest.fixture(scope="module")
-def classified(table, metadata):
+def classified(table, metadata, tree, taxonomy):
     column, sites = (metadata.get_column(n) for n in ("habitat", "site"))
+    shown = {"phylogeny": tree, "taxonomy": taxonomy}
     return aam.pipelines.classify_samples(
-        table, column, groups=sites, effort="quick", device="cpu"
+        table, column, groups=sites, effort="quick", device="cpu", **shown
     )
 
 
@@ -61,7 +62,13 @@ def test_classes_of_all_samples_from_one_command(classified, metadata, tmp_path)
     assert (samples["predicted_2"] == found["forest_predictions"][samples.index]).all()
     sites = metadata.get_column("site").to_series()
     assert (samples["group"] == sites[samples.index]).all()
-    assert {"importance", "history", "confusion", "groups"} <= set(tables)
+    assert {"features", "history", "confusion", "groups", "branches"} <= set(tables)
+    assert "g__Genus" in page
+    rows = classified.contributions.view(pd.DataFrame)
+    assert rows["sample"].nunique() == 20  # of effort quick
+    mine = rows["contribution"].abs().groupby(rows["feature"]).sum() / 20 / 2
+    importance = classified.importance.view(pd.DataFrame)["importance"]
+    assert np.allclose(importance[mine.index], mine, rtol=1e-6)
     split = classified.model.view(dict)["split"]
     folds = [set(sites[fold]) for fold in split["folds"]]
     assert not folds[0] & folds[1]
@@ -75,7 +82,8 @@ def test_steps_are_in_the_provenance(classified, tmp_path):
         for file in loaded._archiver.provenance_dir.rglob("action.yaml")
         for match in re.findall(r"^    action: (\w+)", file.read_text(), re.M)
     }
-    assert {"classify_samples", "train", "rf_baseline", "evaluate"} <= actions
+    steps = {"classify_samples", "train", "rf_baseline", "explain", "evaluate"}
+    assert steps <= actions
 
 
 def test_numbers_of_samples_that_are_held_out(hashed_table, sequences, metadata):
@@ -93,6 +101,8 @@ def test_numbers_of_samples_that_are_held_out(hashed_table, sequences, metadata)
     assert not set(sites[training]) & set(sites[out])
     details = found.details.view(pd.DataFrame)
     assert {"ph_predicted", "reads", "far_fraction"} <= set(details)
+    explained = found.contributions.view(pd.DataFrame)["sample"]
+    assert sorted(explained.unique()) == sorted(out)
 
 
 def test_groups_and_target_differ(table, metadata):
@@ -131,19 +141,19 @@ def test_two_sets_of_predictions_and_all_that_is_shown_beside_them(
     assert scores["mae"] == pytest.approx(errors.abs().mean())
 
 
-def test_features_have_the_names_of_a_taxonomy(regression, table, metadata, tmp_path):
+def test_features_have_the_names_of_a_taxonomy(
+    regression, table, metadata, taxonomy, tmp_path
+):
     importance = aam.actions.rf_baseline(
         table, metadata, model=regression.model, n_estimators=10, n_jobs=1
     ).importance
-    features = importance.view(pd.DataFrame).index
-    taxa = pd.Series("g__Blautia", features.rename("id"), name="Taxon")
     report = aam.visualizers.evaluate(
         regression.predictions,
         metadata.get_column("ph"),
         importance=importance,
-        taxonomy=qiime2.CategoricalMetadataColumn(taxa),
+        taxonomy=taxonomy,
     ).visualization
-    assert "1. g__Blautia" in exported(report, tmp_path)[0]
+    assert "1. g__Genus" in exported(report, tmp_path)[0]
 
 
 def test_details_of_nobody_are_refused(regression, metadata):

@@ -49,6 +49,9 @@ def test_classify_leaves_everything_in_its_folder(classified):
     for table in tables[1:]:
         assert sorted(table.index) == sorted(tables[0].index)
     assert len(samples_in(folder / "report.html")["rows"]) == 24
+    rows = pd.read_csv(folder / "contributions.tsv", sep="\t")
+    assert rows["sample"].nunique() == 20  # of effort quick
+    assert (folder / "importance.tsv").exists()
     assert "g__Blautia" in (folder / "report.html").read_text()
     log = (folder / "aam.log").read_text()
     assert "q2-aam" in log.splitlines()[-2]  # the verdict
@@ -135,9 +138,11 @@ def test_explain_and_its_plot(classified, files, tmp_path):
     assert "Sample by sample" in (out / "report.html").read_text()
     taxa = folder.parent / "taxonomy.tsv"
     plot = ("--contributions", out / "contributions.tsv", "--taxonomy", taxa)
+    plot += tuple(inputs(files, "tree"))
     done = aam("plot-contributions", *plot, "--output", report, "--top", "40")
     assert done.exit_code == 0, done.output
     assert "g__Blautia" in report.read_text()
+    assert "Along the phylogeny" in report.read_text()
     done = aam("plot-contributions", *plot, "--output", report)
     assert "exists already" in done.output
     wrong = ("--contributions", out / "importance.tsv", "--output", tmp_path / "x")

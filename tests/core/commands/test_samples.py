@@ -86,6 +86,22 @@ def test_every_sample_is_predicted_out_of_fold(made, out_of_fold):
     assert own.probabilities.equals(found.forest.probabilities)
 
 
+def test_what_was_predicted_is_explained(made, out_of_fold, held_out):
+    """Sums are the predictions of the model that is returned."""
+    for (found, _), samples in ((out_of_fold, 20), (held_out, 8)):
+        rows = found.explanation.contributions
+        explained = rows["sample"].unique()
+        assert len(explained) == samples
+        assert set(explained) <= set(found.ours.predictions.index)
+        sums = rows.groupby(["sample", "target"])["contribution"].sum()
+        first = rows.groupby(["sample", "target"]).first()
+        np.testing.assert_allclose(sums + first["baseline"], first["prediction"])
+    config, given = PredictConfig(device="cpu"), shared(made) | {"report": silent}
+    again = predict(config, held_out[1], **given).predictions["value"]
+    own = first["prediction"].droplevel("target")
+    np.testing.assert_allclose(own, again[own.index], rtol=1e-5)
+
+
 @pytest.mark.behaviour("test_size", "rarefy_depth", command="classify")
 @pytest.mark.behaviour(
     "test_size", "rarefy_depth", "seed", "effort", "device", command="regress"

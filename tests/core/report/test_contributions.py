@@ -8,8 +8,10 @@ import pandas as pd
 import pytest
 import vl_convert
 from scipy.stats import spearmanr
+from skbio import TreeNode
 
 from aam_core.data.contributions import LOG_ODDS, UNITS, check_contributions
+from aam_core.data.phylogeny import Phylogeny
 from aam_core.report import page as pages
 from aam_core.report.contributions import (
     BOTH,
@@ -92,6 +94,51 @@ def test_charts_are_valid_and_nothing_is_markup(targets, scale):
         assert vl_convert.vegalite_to_vega(spec)["marks"]
         for field in re.findall(r'"field": "([^"]+)"', json.dumps(spec)):
             assert not set(field) & set(".[]\\")
+
+
+def phylogeny(rows, lacking=0):
+    """A comb of the features, the last ones left out."""
+    names = sorted(rows["feature"].unique())
+    tips = [TreeNode(name, 1.0) for name in names[: len(names) - lacking]]
+    node = tips[0]
+    for tip in tips[1:]:
+        node = TreeNode(length=0.5, children=[node, tip])
+    return Phylogeny.from_skbio(node)
+
+
+@pytest.mark.parametrize("targets", [("x",), (NASTY, "b")])
+def test_asvs_are_shown_along_the_phylogeny(targets):
+    rows = table(targets, scale=UNITS if len(targets) == 1 else LOG_ODDS)
+    tree = phylogeny(rows, lacking=4)
+    labels = {f"{NASTY}f{i}": f"k__B; g__{NASTY}{i}" for i in range(30)}
+    page = contributions_page(rows, NASTY, labels=labels, phylogeny=tree, top=7)
+    data, text = data_of(page)
+    assert "<b>" not in text
+    figure = list(page.figures())[1]
+    figure.chart.to_dict()
+    assert vl_convert.vegalite_to_vega(data["specs"][1])["marks"]
+    assert "4 of 30 ASVs are no tips" in text
+    tables = {t.name: t.frame for t in page.tables}
+    tips = tables["tips"].reset_index()
+    features = tables["features"].reset_index()
+    first = features[features["place"] <= 7]
+    known = set(map(str, tree.tip_names))
+    assert set(tips["feature"]) == set(first["feature"]) & known
+    drawn = tables["branches"]
+    mine = drawn.dropna(subset="feature").set_index(["target", "feature"])
+    own = tips.set_index(["target", "feature"])
+    np.testing.assert_allclose(
+        mine["importance"].sort_index(), own["importance"].sort_index()
+    )
+    assert (drawn["clade"].str.startswith("k__B")).all()
+
+
+def test_a_phylogeny_of_other_asvs_is_told():
+    tree = Phylogeny.from_skbio(TreeNode.read(["(a:1,b:1);"]))
+    page = contributions_page(table(), "x", phylogeny=tree)
+    _, text = data_of(page)
+    assert "Of 30 ASVs 0 are tips of the phylogeny" in text
+    assert len(list(page.figures())) == 2
 
 
 def test_the_overview_has_the_asvs_that_matter_most_and_their_direction():
