@@ -15,6 +15,7 @@ _OFFERED = {
     "Regressor": "aam_core.api",
     "Classifier": "aam_core.api",
     "load": "aam_core.api",
+    "cross_validate": "aam_core.api",
     "CategoricalColumnConfig": "aam_core.data.categories",
     "CategoricalEncoder": "aam_core.data.categories",
     "CategoricalSchema": "aam_core.data.categories",

@@ -207,6 +207,10 @@ RESUME_DESCRIPTION = {
     "(max_hours, SIGTERM). The run resumes as if it had never been stopped; repeat all "
     "other inputs and parameters as they were."
 }
+COVARIATES_DESCRIPTION = (
+    "Sample metadata; needed where the model was trained with categorical_columns or "
+    "normalize_by."
+)
 METADATA_DESCRIPTION = "Sample metadata with the columns that other parameters name."
 MODEL_DESCRIPTION = "Trained model: settings, weights and the course of training."
 PREDICTIONS_DESCRIPTION = "Predictions of the {} samples (of the first target column)."
@@ -332,10 +336,7 @@ plugin.methods.register_function(
     input_descriptions=TABLE_DESCRIPTION
     | SEQUENCES_DESCRIPTION
     | {"model": "Model that train wrote."},
-    parameter_descriptions={
-        "metadata": "Sample metadata; needed where the model was trained with "
-        "categorical_columns or normalize_by."
-    }
+    parameter_descriptions={"metadata": COVARIATES_DESCRIPTION}
     | parameter_descriptions(PredictConfig),
     output_descriptions={
         "predictions": PREDICTIONS_DESCRIPTION.format("table's"),
@@ -402,8 +403,10 @@ plugin.methods.register_function(
 
 plugin.methods.register_function(
     function=embed,
-    inputs=TABLE | SEQUENCES | {"encoder": AAMEncoder},
-    parameters=parameter_types(EmbedConfig),
+    inputs=TABLE
+    | SEQUENCES
+    | {"encoder": AAMEncoder, "model": AAMModel[Regression | Classification]},
+    parameters={"metadata": Metadata} | parameter_types(EmbedConfig),
     outputs=[
         ("embedding", SampleData[AAMEmbedding]),
         ("asv_embedding", FeatureData[AAMEmbedding]),
@@ -412,20 +415,26 @@ plugin.methods.register_function(
     ],
     input_descriptions=TABLE_DESCRIPTION
     | SEQUENCES_DESCRIPTION
-    | {"encoder": "Pre-trained encoder. Without, the general one of the package."},
-    parameter_descriptions=parameter_descriptions(EmbedConfig),
+    | {
+        "encoder": "Pre-trained encoder. Without, the general one of the package.",
+        "model": "Trained model, in place of an encoder: samples are embedded as its "
+        "networks see them before they predict.",
+    },
+    parameter_descriptions={"metadata": COVARIATES_DESCRIPTION}
+    | parameter_descriptions(EmbedConfig),
     output_descriptions={
         "embedding": "Coordinates of each sample.",
         "asv_embedding": "Coordinates of each ASV, which depend on its sequence alone.",
-        "distance_matrix": "Predicted distances between samples: UniFrac without a "
-        "phylogeny, if the encoder has learned UniFrac.",
+        "distance_matrix": "Distances between samples. Of an encoder as it predicts "
+        "them: UniFrac without a phylogeny, if it has learned UniFrac. Of a model "
+        "Euclidean ones between the coordinates.",
         "pcoa": "Principal coordinates of these distances, for emperor.",
     },
     name="Embed samples and ASVs",
     description=(
-        "What an encoder makes of samples and ASVs, as coordinates; the distances "
-        "between samples that it predicts without a phylogeny; and their ordination. "
-        "ASVs may be others than those of pre-training."
+        "What an encoder (or the networks of a model) makes of samples and ASVs, as "
+        "coordinates; the distances between samples that it predicts without a "
+        "phylogeny; and their ordination. ASVs may be others than those of training."
     ),
     citations=TRANSFORMER + UNIFRAC,
     examples={"Embed with the general encoder": _examples.embed_example},
@@ -445,10 +454,7 @@ plugin.methods.register_function(
     }
     | SEQUENCES_DESCRIPTION
     | {"model": "Model that train, classify-samples or regress-samples wrote."},
-    parameter_descriptions={
-        "metadata": "Sample metadata; needed where the model was trained with "
-        "categorical_columns or normalize_by."
-    }
+    parameter_descriptions={"metadata": COVARIATES_DESCRIPTION}
     | parameter_descriptions(ExplainConfig),
     output_descriptions=EXPLAINED_DESCRIPTION,
     name="Explain predictions by ASVs",

@@ -6,6 +6,7 @@ here imports torch before something is fitted or used.
 
 from pathlib import Path
 
+from aam_core.api.cross_validation import cross_validate
 from aam_core.api.encoder import Encoder
 from aam_core.api.estimator import Estimator
 from aam_core.api.held_folder import HeldFolder
@@ -15,7 +16,7 @@ from aam_core.errors import InputError
 from aam_core.io.model_folder import check_layout, read_config
 from aam_core.io.run_layout import model_in
 
-__all__ = ["Classifier", "Encoder", "Regressor", "Study", "load"]
+__all__ = ["Classifier", "Encoder", "Regressor", "Study", "cross_validate", "load"]
 
 #: By the task of what a folder holds.
 CLASSES = {None: Encoder, "regression": Regressor, "classification": Classifier}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import skbio
 
 #: Of no effect on embeddings.
-UNUSED = ("memory_profile",)
+UNUSED = ("memory_profile", "unknown_categories")
 
 
 @takes_options(PretrainConfig)

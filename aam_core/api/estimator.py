@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+import pandas as pd
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
 
@@ -71,7 +72,7 @@ class Estimator(BaseEstimator):
             phylogeny=study.phylogeny,
             distances=study.distances,
             metadata=study.metadata,
-            encoder=start._held.path if isinstance(start, Estimator) else start,
+            encoder=path_of(start),
             report=report,
         )
         self._hold(held)
@@ -181,6 +182,22 @@ def checked_study(study: Any) -> Study:
             "first, by Study(table, …) or Study.read(path, …)."
         )
     return study
+
+
+def path_of(encoder: Any) -> Path | None:
+    """Where an encoder of `fitted_encoder` lies."""
+    return encoder._held.path if isinstance(encoder, Estimator) else encoder
+
+
+def metadata_of(study: Any, what: str) -> pd.DataFrame:
+    """The metadata of a study, or a clear error that says what needs it."""
+    found = checked_study(study).metadata
+    if found is None:
+        raise InputError(
+            f"{what} needs the sample metadata, which the study has not: give it to "
+            "Study, metadata=…."
+        )
+    return found
 
 
 def checked_report(report: Report | None) -> Report:

@@ -11,9 +11,16 @@ from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.validation import check_is_fitted
 
 from aam_core.api.encoder import Encoder
-from aam_core.api.estimator import Estimator, checked_report, checked_study
+from aam_core.api.estimator import (
+    Estimator,
+    checked_report,
+    checked_study,
+    metadata_of,
+)
+from aam_core.api.results import Comparison, Explanation
 from aam_core.api.study import Study
-from aam_core.config import PredictConfig, TrainConfig
+from aam_core.config import EmbedConfig, ExplainConfig, PredictConfig, TrainConfig
+from aam_core.config.option import Options
 from aam_core.config.signature import takes_options
 from aam_core.data.targets import labelled_target
 from aam_core.errors import InputError
@@ -61,7 +68,7 @@ class Predictor(Estimator):
         InputError
             If the input or an option is wrong; before training starts.
         """
-        _metadata_of(study, "fit")
+        metadata_of(study, "fit")
         found = self._fit(study, report)
         self.val_predictions_, self.val_details_ = found.predictions, found.details
         return self
@@ -134,17 +141,134 @@ class Predictor(Estimator):
         found = self._predicted(study, report, options)
         return found.details.join(found.reliability)
 
+    @takes_options(EmbedConfig, without=("memory_profile",), own=True)
+    def embed(
+        self, study: Study, *, report: Report | None = None, **options: Any
+    ) -> pd.DataFrame:
+        """What the networks of the model read off samples before they predict.
+
+        Parameters
+        ----------
+        study : Study
+            Samples; metadata only if the model has covariates.
+        report : callable, optional
+            As for `fit`.
+        {options}
+
+        Returns
+        -------
+        pandas.DataFrame
+            (samples, width of all networks side by side) float32, in the order of the
+            table.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+        InputError
+            If the input or an option is wrong, or the model has no network.
+        """
+        from aam_core.ensemble.embedding import embed_by_model
+
+        return self._used(embed_by_model, EmbedConfig, study, report, options)[0]
+
+    @takes_options(ExplainConfig, without=("memory_profile",), own=True)
+    def explain(
+        self, study: Study, *, report: Report | None = None, **options: Any
+    ) -> Explanation:
+        """What each ASV contributes to the predictions of samples.
+
+        Parameters
+        ----------
+        study : Study
+            The samples to explain, and others that they are compared with; metadata
+            only if the model has covariates. A tree is what the report shows them
+            along.
+        report : callable, optional
+            As for `fit`.
+        {options}
+
+        Returns
+        -------
+        Explanation
+
+        Raises
+        ------
+        NotFittedError, InputError
+            As `predict`.
+        """
+        from aam_core.commands.explain import explain
+
+        found = self._used(explain, ExplainConfig, study, report, options)
+        importance = found.importance["importance"]
+        return Explanation(found.contributions, importance, study.phylogeny)
+
+    def compare(self, study: Study, *, report: Report | None = None) -> Comparison:
+        """Compare the model with a random forest, on the same folds.
+
+        Parameters
+        ----------
+        study : Study
+            What the model was fitted to.
+        report : callable, optional
+            As for `fit`.
+
+        Returns
+        -------
+        Comparison
+            Of the predictions `val_predictions_` (of the first target) with those of a
+            forest that was fitted to the same training samples: what `aam rf-baseline`
+            and `aam evaluate` do.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+        InputError
+            If the study is another one, or the model was loaded: its predictions of
+            samples that it was not fitted to are not in its folder.
+        """
+        check_is_fitted(self)
+        metadata = metadata_of(study, "compare")
+        if not hasattr(self, "val_predictions_"):
+            raise InputError(
+                "The model was loaded, so that its predictions out of fold are not "
+                "known: compare right after fit, or use cross_validate."
+            )
+        from aam_core.commands.comparison import beside_forest
+        from aam_core.data.target_decoder import Predictions
+
+        _, found = beside_forest(
+            self._held.path,
+            Predictions(self.val_predictions_, self.val_details_),
+            held_out="folds",
+            table=study.table,
+            metadata=metadata,
+            report=checked_report(report),
+        )
+        return Comparison(found)
+
     def _predicted(
         self, study: Study, report: Report | None, options: Mapping[str, Any]
     ) -> "Predictions":
-        check_is_fitted(self)
-        study = checked_study(study)
-        config = self._for_use(PredictConfig, options)
         from aam_core.commands.predict import predict  # torch is slow to import
 
-        return predict(
-            config,
-            self._held.path,
+        return self._used(predict, PredictConfig, study, report, options)
+
+    def _used(
+        self,
+        command: Callable[..., Any],
+        config: type[Options],
+        study: Study,
+        report: Report | None,
+        options: Mapping[str, Any],
+    ) -> Any:
+        """What a command makes of samples with the model."""
+        check_is_fitted(self)
+        study = checked_study(study)
+        return command(
+            self._for_use(config, options),
+            model=self._held.path,
             **study.inputs(),
             metadata=study.metadata,
             report=checked_report(report),
@@ -155,7 +279,7 @@ class Predictor(Estimator):
     ) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Truth and prediction of the samples that have both."""
         check_is_fitted(self)
-        metadata = _metadata_of(study, "score")
+        metadata = metadata_of(study, "score")
         columns = self.config_["target"]["columns"]
         true = labelled_target(
             metadata,
@@ -360,13 +484,3 @@ class Classifier(ClassifierMixin, Predictor):
         """
         true, found = self._true_and_predicted(study, report, options)
         return float(accuracy_score(true.iloc[:, 0], found.iloc[:, 0]))
-
-
-def _metadata_of(study: Any, what: str) -> pd.DataFrame:
-    found = checked_study(study).metadata
-    if found is None:
-        raise InputError(
-            f"{what} needs the sample metadata, which the study has not: give it to "
-            "Study, metadata=…."
-        )
-    return found

@@ -243,6 +243,12 @@ def column_of(metadata: pd.DataFrame, name: str | None) -> pd.Series | None:
     type=DIRECTORY,
     help="What pretrain wrote; without, the general encoder of the package.",
 )
+@click.option(
+    "--model",
+    type=DIRECTORY,
+    help="What train, classify or regress wrote, in place of an encoder.",
+)
+@click.option("--metadata", type=FILE, help="Sample metadata, for covariates.")
 @click.option("--output-dir", required=True, type=NEW, help="Folder for all results.")
 @click.option(
     "--overwrite", is_flag=True, help="Replace what an earlier run wrote there."
@@ -251,6 +257,8 @@ def embed(
     table: Path,
     sequences: Path | None,
     encoder: Path | None,
+    model: Path | None,
+    metadata: Path | None,
     output_dir: Path,
     overwrite: bool,
     **given: Any,
@@ -261,7 +269,13 @@ def embed(
         with run_folder(output_dir, overwrite) as folder:
             from aam_core.commands.embed import embed as run
 
-            found = run(config, model_in(encoder), **read_table(table, sequences))
+            found = run(
+                config,
+                model_in(encoder),
+                **read_table(table, sequences),
+                model=model_in(model),
+                metadata=read_metadata(metadata),
+            )
             write_table(found.samples, folder / "embedding.tsv")
             write_table(found.asvs, folder / "asv_embedding.tsv")
             write_table(found.distances.to_data_frame(), folder / "distances.tsv")

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
+from scipy.spatial.distance import pdist, squareform
 
 from aam_core.config import EmbedConfig
 from aam_core.data.table import FeatureTable
+from aam_core.ensemble.embedding import embed_by_model
 from aam_core.errors import InputError
 from aam_core.inference.embed import (
     check_learned,
@@ -31,11 +34,11 @@ EXACT = 2_000
 
 @dataclass(frozen=True, eq=False)
 class Embedded:
-    """What an encoder makes of a table."""
+    """What an encoder or a model makes of a table."""
 
     samples: pd.DataFrame  #: (N, D), columns dim_0 …
     asvs: pd.DataFrame  #: (F, D)
-    distances: "skbio.DistanceMatrix"  #: predicted between samples
+    distances: "skbio.DistanceMatrix"  #: between samples
     pcoa: "skbio.OrdinationResults"  #: of the distances
 
 
@@ -45,6 +48,8 @@ def embed(
     *,
     table: FeatureTable,
     sequences: Mapping[str, str] | None = None,
+    model: Path | None = None,
+    metadata: pd.DataFrame | None = None,
     report: Report = logger.info,
 ) -> Embedded:
     """Embed samples and ASVs, and predict the distances between samples.
@@ -56,9 +61,13 @@ def embed(
     encoder : Path, optional
         What `pretrain` wrote; without, the general encoder of the package.
     table : FeatureTable
-        Counts; features may be others than those of pre-training.
+        Counts; features may be others than those of training.
     sequences : mapping, optional
         Sequence of each feature id; without it the ids are the sequences.
+    model : Path, optional
+        What `train` wrote, in place of an encoder: see `embed_by_model`.
+    metadata : pandas.DataFrame, optional
+        Sample metadata, for models with covariates.
     report : callable
         Takes sentences for the user.
 
@@ -69,38 +78,65 @@ def embed(
     Raises
     ------
     InputError
-        If the input or an option is wrong, the encoder has not learned distances, or
-        fewer than three samples are left.
+        If the input or an option is wrong, the encoder has not learned distances, the
+        model has no network, or fewer than three samples are left.
 
     Notes
     -----
-    The ordination is a principal coordinates analysis by scikit-bio. Predicted
-    distances are not Euclidean, so that some of its smaller eigenvalues are negative.
+    The ordination is a principal coordinates analysis by scikit-bio. Distances that an
+    encoder predicts are not Euclidean, so that some of its smaller eigenvalues are
+    negative.
     """
-    encoder = GENERAL if encoder is None else encoder
-    saved = read_kind(encoder, "encoder")
-    check_learned(saved)
-    names = ("sample", "distance_embedding")
-    given = (config, encoder, table, sequences)
-    found = outputs_of_samples(names, saved, *given, report)
-    samples = found["sample"]
+    if model is None:
+        samples, asvs, between = _by_encoder(
+            config, encoder or GENERAL, table, sequences, report
+        )
+    elif encoder is None:
+        samples, asvs = embed_by_model(
+            config,
+            model,
+            table=table,
+            sequences=sequences,
+            metadata=metadata,
+            report=report,
+        )
+        between = squareform(pdist(samples.to_numpy(dtype=float)))
+    else:
+        raise InputError(
+            "Both an encoder and a model are given, but one of them embeds: leave the "
+            "other out."
+        )
     if len(samples) < 3:
         raise InputError(
             f"{len(samples)} samples are left, but an ordination needs at least three: "
             "give more samples."
         )
-    asvs = embed_asvs(config, encoder, table=table, sequences=sequences, report=silent)
     import skbio  # slow
 
-    between = distances_between(
-        found["distance_embedding"].to_numpy(), saved["distance"]["scale"]
-    )
     distances = skbio.DistanceMatrix(between.astype(float), list(samples.index))
     report(
         f"{len(samples):,} samples and {len(asvs):,} ASVs are embedded in "
         f"{samples.shape[1]} dimensions."
     )
     return Embedded(samples, asvs, distances, ordination(distances))
+
+
+def _by_encoder(
+    config: EmbedConfig,
+    encoder: Path,
+    table: FeatureTable,
+    sequences: Mapping[str, str] | None,
+    report: Report,
+) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray]:
+    """Samples, ASVs, and the distances between samples that the encoder predicts."""
+    saved = read_kind(encoder, "encoder")
+    check_learned(saved)
+    names = ("sample", "distance_embedding")
+    given = (config, encoder, table, sequences)
+    found = outputs_of_samples(names, saved, *given, report)
+    asvs = embed_asvs(config, encoder, table=table, sequences=sequences, report=silent)
+    points = found["distance_embedding"].to_numpy()
+    return found["sample"], asvs, distances_between(points, saved["distance"]["scale"])
 
 
 def ordination(distances: "skbio.DistanceMatrix") -> "skbio.OrdinationResults":

@@ -17,6 +17,7 @@ from aam_core.data.table import FeatureTable
 from aam_core.data.target_decoder import Predictions
 from aam_core.ensemble.community import Community, far_fraction, read_community
 from aam_core.ensemble.mixture import NETWORK
+from aam_core.ensemble.networks import ReadyNetwork, ready_networks
 from aam_core.ensemble.saved import (
     Ensemble,
     check_covariates,
@@ -24,7 +25,7 @@ from aam_core.ensemble.saved import (
     load_ensemble,
 )
 from aam_core.errors import some
-from aam_core.inference.encode import AsvTable, collect, contributions_of, encode_table
+from aam_core.inference.encode import collect
 from aam_core.inference.random_draws import (
     all_passes,
     number_of_passes,
@@ -33,13 +34,10 @@ from aam_core.inference.random_draws import (
 from aam_core.inference.reading import (
     batches_as_trained,
     in_table_order,
-    made_ready,
     read_as_trained,
 )
-from aam_core.nn.predictor import SequencePredictor
-from aam_core.reporting import Log, Report, logger, silent
+from aam_core.reporting import Log, Report, logger
 from aam_core.runtime.device import choose_device
-from aam_core.runtime.spill import SpillBuffer
 from aam_core.training.memory import MemoryProfile
 
 #: Fraction of a sample's reads in far ASVs from which its prediction is doubted.
@@ -209,30 +207,24 @@ def _network_passes(
             f"{options['token_limit']:,} ASVs: their predictions are means over "
             f"{number:,} random draws."
         )
-    base = asvs = features_NV = None
+    features_NV = None
     found = []
-    for network in ensemble.networks:
-        model = made_ready(network.model, config, device, silent if found else report)
-        if model.base is not base:
-            buffer = SpillBuffer.of(config, device, report)
-            base = model.base
-            asvs = encode_table(base, study, every, config, device, buffer=buffer)
-        wide = model.shape.pooled_features
+    for ready in ready_networks(ensemble, study, config, device, metadata, report):
+        wide = ready.network.model.shape.pooled_features
         if wide and features_NV is None:
             features_NV = sample_features(study, wide)
-        categories_NK = indices_of(network.categories, metadata, ids)
-        maker = batches_as_trained(ensemble.saved, study, categories_NK, features_NV)
-        passes = _passes(model, asvs, maker, above, config, device, number)
+        given = (ready.categories_NK, features_NV)
+        maker = batches_as_trained(ensemble.saved, study, *given)
+        passes = _passes(ready, maker, above, config, device, number)
         passes = passes.float().cpu().numpy()
         found.append(
-            [ensemble.space.taken(raw, network.decoder, groups) for raw in passes]
+            [ensemble.space.taken(raw, ready.network.decoder, groups) for raw in passes]
         )
     return list(np.mean(found, axis=0))
 
 
 def _passes(
-    model: SequencePredictor,
-    asvs: AsvTable,
+    ready: ReadyNetwork,
     maker: BatchMaker,
     above: np.ndarray,
     config: PredictConfig,
@@ -240,10 +232,10 @@ def _passes(
     number: int,
 ) -> torch.Tensor:
     """(P, N, …) what one network returns."""
-    added = contributions_of(model, asvs)
 
     def of_batch(batch: Batch) -> dict[str, torch.Tensor]:
-        return model(batch, asvs(batch), added_UO=added(batch))
+        added_UO = ready.added(batch)
+        return ready.network.model(batch, ready.asvs(batch), added_UO=added_UO)
 
     def run(rows: np.ndarray, draw: int) -> torch.Tensor:
         names = ("target",)

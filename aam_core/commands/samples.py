@@ -8,22 +8,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from aam_core.commands.evaluate import Evaluation, Predicted, evaluate
+from aam_core.commands.comparison import beside_forest
+from aam_core.commands.evaluate import Evaluation
 from aam_core.commands.explain import Explanation, explain
 from aam_core.commands.predict import predict
-from aam_core.commands.rf_baseline import (
-    ForestResult,
-    as_trained,
-    rf_baseline,
-    samples_of,
-)
+from aam_core.commands.rf_baseline import ForestResult
 from aam_core.commands.train import train
 from aam_core.config import (
     CrossValidateConfig,
     ExplainConfig,
-    ForestConfig,
     PredictConfig,
-    ReportOptions,
     SamplesConfig,
     TrainConfig,
 )
@@ -34,7 +28,6 @@ from aam_core.data.table import FeatureTable
 from aam_core.data.target_decoder import Predictions
 from aam_core.data.targets import read_target
 from aam_core.errors import InputError, some
-from aam_core.io.model_folder import read_config
 from aam_core.reporting import Report, logger, silent
 
 #: Fraction of the reads whose features may lack a sequence; it is told.
@@ -116,19 +109,12 @@ def predict_samples(
         use = PredictConfig(device=config.device, missing_features="drop")
         new = _rows_of(table, held_out)
         ours = predict(use, output, table=new, sequences=sequences, report=report)
-    forest = _forest(output, bool(held_out), table, metadata, report)
-    names = ReportOptions()
-    details = ours.details
-    if task == "regression" and ours.reliability is not None:
-        details = details.join(ours.reliability)
-    found = evaluate(
-        Predicted(names.name, ours.predictions[column], details),
-        metadata[column],
-        other=Predicted(
-            names.other_name, forest.predictions[column], forest.probabilities
-        ),
-        groups=None if group_column is None else metadata[group_column],
-        metadata=metadata.drop(columns=[column]),
+    forest, found = beside_forest(
+        output,
+        ours,
+        held_out="others" if held_out else "folds",
+        table=table,
+        metadata=metadata,
         report=report,
     )
     why = explain(
@@ -243,24 +229,4 @@ def _rows_of(table: FeatureTable, sample_ids: Collection[str]) -> FeatureTable:
     """The table of some samples."""
     return table.take_samples(
         np.flatnonzero(np.isin(table.sample_ids, list(sample_ids)))
-    )
-
-
-def _forest(
-    model: Path,
-    others: bool,
-    table: FeatureTable,
-    metadata: pd.DataFrame,
-    report: Report,
-) -> ForestResult:
-    """The forest of the model's samples, on what the model predicted."""
-    saved = read_config(model)
-    held_out = "others" if others else "folds"
-    options = as_trained({"held_out": held_out}, saved["options"])
-    return rf_baseline(
-        ForestConfig(**options),
-        table=table,
-        metadata=metadata,
-        **samples_of(saved["split"], held_out),
-        report=report,
     )

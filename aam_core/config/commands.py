@@ -83,8 +83,8 @@ class PredictConfig(
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EmbedConfig(CacheOptions, DeviceOptions, FeatureOptions):
-    """Options of `embed`; how samples are read is the encoder's own."""
+class EmbedConfig(CacheOptions, DeviceOptions, UnknownOptions, FeatureOptions):
+    """Options of `embed`; how samples are read is the encoder's or model's own."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

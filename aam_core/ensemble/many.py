@@ -8,7 +8,7 @@ columns.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -22,32 +22,17 @@ from aam_core.data.study import Study
 from aam_core.data.table import FeatureTable
 from aam_core.ensemble.community import Community, read_community
 from aam_core.ensemble.mixture import NETWORK
-from aam_core.ensemble.saved import Ensemble, Network, indices_of
+from aam_core.ensemble.networks import ReadyNetwork, ready_networks
+from aam_core.ensemble.saved import Ensemble, indices_of
 from aam_core.errors import InputError
-from aam_core.inference.encode import (
-    AsvTable,
-    collect,
-    contributions_of,
-    encode_table,
-)
-from aam_core.inference.reading import batches_as_trained, made_ready
-from aam_core.reporting import Report, silent
-from aam_core.runtime.spill import SpillBuffer
+from aam_core.inference.encode import collect
+from aam_core.inference.reading import batches_as_trained
+from aam_core.reporting import Report
 
 #: Probabilities are at least this before their log-odds are taken.
 LEAST = 1e-6
 #: Members of less weight are not read: they change nothing that could be seen.
 NEGLIGIBLE = 1e-4
-
-
-@dataclass(frozen=True, eq=False)
-class _ReadyNetwork:
-    """A network with all that it knows of the study's ASVs and covariates."""
-
-    network: Network
-    asvs: AsvTable
-    added: object  #: see `contributions_of`
-    categories_NK: np.ndarray | None
 
 
 class ManyCommunities:
@@ -90,10 +75,14 @@ class ManyCommunities:
         self.names = self._names()
         ids = study.table.sample_ids
         self._prepare_classical(ids, metadata)
-        self.networks: list[_ReadyNetwork] = []
+        self.networks: list[ReadyNetwork] = []
         self.asv_FK = None
         if NETWORK in weights:
-            self._prepare_networks(ids, metadata, report)
+            given = (options, device, metadata, report)
+            self.networks = list(ready_networks(ensemble, study, *given))
+            wide = self.networks[0].network.model.shape.pooled_features
+            if wide:
+                self.asv_FK = asv_features(study.tokens_FL, wide)
 
     def _names(self) -> list[str]:
         decoder = self.ensemble.space.decoder
@@ -122,27 +111,6 @@ class ManyCommunities:
 
     def _has(self, member: str) -> bool:
         return any(name.partition("-")[0] == member for name in self.weights)
-
-    def _prepare_networks(
-        self, ids: np.ndarray, metadata: pd.DataFrame | None, report: Report
-    ) -> None:
-        every, base, asvs = np.arange(len(ids)), None, None
-        for network in self.ensemble.networks:
-            hears = silent if self.networks else report
-            model = made_ready(network.model, self.options, self.device, hears)
-            if model.base is not base:
-                buffer = SpillBuffer.of(self.options, self.device, report)
-                base = model.base
-                asvs = encode_table(
-                    base, self.study, every, self.options, self.device, buffer=buffer
-                )
-            categories_NK = indices_of(network.categories, metadata, ids)
-            added = contributions_of(model, asvs)
-            ready = _ReadyNetwork(replace(network, model=model), asvs, added, None)
-            self.networks.append(replace(ready, categories_NK=categories_NK))
-            wide = model.shape.pooled_features
-            if wide and self.asv_FK is None:
-                self.asv_FK = asv_features(self.study.tokens_FL, wide)
 
     def classical_of(
         self, counts: sparse.csr_matrix, rows: np.ndarray
@@ -201,9 +169,9 @@ class ManyCommunities:
                 )
         return total / len(self.networks)
 
-    def _alike(self) -> list[list[_ReadyNetwork]]:
+    def _alike(self) -> list[list[ReadyNetwork]]:
         """Networks that share an encoder and the numbers of categories."""
-        found: list[list[_ReadyNetwork]] = []
+        found: list[list[ReadyNetwork]] = []
         for ready in self.networks:
             last = found[-1][0] if found else None
             if (
@@ -217,7 +185,7 @@ class ManyCommunities:
         return found
 
     @staticmethod
-    def _together(some: Sequence[_ReadyNetwork]):
+    def _together(some: Sequence[ReadyNetwork]):
         def of_batch(batch: Batch) -> dict[str, torch.Tensor]:
             base = some[0].network.model.base(batch, some[0].asvs(batch))
             return {

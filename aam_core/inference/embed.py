@@ -107,7 +107,7 @@ def embed_asvs(
     column = {name: i for i, name in enumerate(study.table.feature_ids)}
     ids = [name for name in table.feature_ids if name in column]
     place = asvs.place[[column[name] for name in ids]]
-    return _frame(asvs.vectors_FD[torch.from_numpy(place)], ids)
+    return embedding_frame(asvs.vectors_FD[torch.from_numpy(place)], ids)
 
 
 def predicted_distances(
@@ -225,11 +225,11 @@ def outputs_of_samples(
         config,
         device,
     )
-    frames = {n: _frame(found[n], study.table.sample_ids) for n in names}
+    frames = {n: embedding_frame(found[n], study.table.sample_ids) for n in names}
     return {n: in_table_order(f, table.sample_ids) for n, f in frames.items()}
 
 
-def _frame(vectors: Tensor, ids: Any) -> pd.DataFrame:
+def embedding_frame(vectors: Tensor, ids: Any) -> pd.DataFrame:
     """One row per id, one column per dimension."""
     columns = [f"dim_{d}" for d in range(vectors.shape[1])]
     index = pd.Index(list(ids), name="id")

@@ -92,8 +92,8 @@ class SequencePredictor(nn.Module):
         dict
             `target`: (S, C) logits, (S, T) scaled predictions, or (S, T, Q) scaled
             quantiles that never cross; with what the linear model adds, if there is
-            one. What the fusion tells of itself, (S,), by the names of
-            `fusion.MONITORED`.
+            one. `represented`: (S, D) what the head reads. What the fusion tells of
+            itself, (S,), by the names of `fusion.MONITORED`.
         """
         if self.linear is not None and added_UO is None:
             if asv_UD is None:
@@ -111,11 +111,12 @@ class SequencePredictor(nn.Module):
         adjust = None
         if self.scaling is not None:
             adjust = partial(self.scaling, categories_SK=batch.categories_SK)
-        target = self.head(self.norm(sample_SD), adjust)
+        sample_SD = self.norm(sample_SD)
+        target = self.head(sample_SD, adjust)
         if self.linear is not None:
             mixed = self.linear.mixed(target, self.linear(batch, added_UO))
             target = self.head.within(mixed)
-        return out | {"target": target}
+        return out | {"target": target, "represented": sample_SD}
 
     def _encoded(self, batch: Batch, asv_UD: Tensor | None) -> dict[str, Tensor]:
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):

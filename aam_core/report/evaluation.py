@@ -45,7 +45,7 @@ def evaluation_page(
     )
     lead += f", predicted by {' and '.join(found.names)}."
     samples, labels = with_metadata(found)
-    tables = [Table("samples", samples, labels), Table("scores", _score_rows(found))]
+    tables = [Table("samples", samples, labels), Table("scores", score_rows(found))]
     for name in ("groups", "confusion", "reliability"):
         frame = getattr(found, name)
         if frame is not None:
@@ -241,7 +241,7 @@ def _tips(samples: pd.DataFrame, labels: dict[str, str]) -> list[alt.Tooltip]:
     return tips
 
 
-def _score_rows(found: Evaluation) -> pd.DataFrame:
+def score_rows(found: Evaluation) -> pd.DataFrame:
     """All scores and differences, a row each."""
     rows = [
         {"score": name, "of": who, **value._asdict()}

@@ -13,6 +13,7 @@ from aam_core.cli.guide import COVARIATES
 from aam_core.cli.main import main
 from aam_core.cli.options import make_config
 from aam_core.config import effort
+from aam_core.report import page as pages
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -45,8 +46,11 @@ def snippets(page):
 def run_all(page):
     """Run the blocks of a page one after the other, with few epochs; their names."""
     names = {}
+    fewer = "folds=2, repeats=1, effort='quick'"
     for code in snippets(page):
-        exec(re.sub(r"epochs=\d+, |, epochs=\d+", "", code), names)
+        code = re.sub(r"epochs=\d+, |, epochs=\d+", "", code)
+        code = re.sub(r"repeats=\d+", fewer, code)
+        exec(re.sub(r"max_samples=\d+", "max_samples=2, draws=2", code), names)
     return names
 
 
@@ -55,6 +59,8 @@ def here(smaller, tmp_path, monkeypatch):
     """A folder with the files that the tutorial names."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(effort, "MOST", 1)  # epochs
+    monkeypatch.setitem(effort.STEPS, "quick", 6)
+    monkeypatch.setattr(pages, "javascript", lambda: "const bundle = 0;")
     write_study(smaller)
 
 
@@ -64,6 +70,9 @@ def test_the_tutorial_in_python(here):
     assert names["asvs"].shape == (40, 64)
     assert names["difference"]["sample size"] == names["distances"].shape[0] == 24
     assert np.isfinite(names["scores"]).tolist() == [True] * 3
+    assert names["folds"].verdict
+    assert "g__Blautia" in Path("why.html").read_text()
+    assert Path("month.html").exists()
 
 
 def test_the_tour_in_python(here):
@@ -82,6 +91,8 @@ def write_study(made):
     Path("seqs.fasta").write_text(fasta)
     Path("new-seqs.fasta").write_text(fasta)
     made.tree.write("tree.nwk")
+    taxa = pd.DataFrame({"Taxon": "g__Blautia"}, made.table.feature_ids)
+    taxa.to_csv("taxonomy.tsv", sep="\t", index_label="Feature ID")
     names = {"value": "month", "subject": "host", "site": "body_site"}
     made.metadata.rename(columns=names).to_csv("metadata.tsv", sep="\t")
 

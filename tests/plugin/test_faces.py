@@ -18,7 +18,7 @@ BEFORE = ("pretrain", "train", "predict", "rf-baseline")  #: what it consists of
 #: What is read: the option of `aam`, its name in QIIME 2, and the commands.
 READ = [
     ("table", "table", (*BEFORE, *DOOR, "embed", "explain", FOLDS)),
-    ("metadata", "metadata", (*BEFORE, "evaluate", "explain")),
+    ("metadata", "metadata", (*BEFORE, "evaluate", "explain", "embed")),
     ("metadata_column", "metadata", (*DOOR, FOLDS)),  # a column is metadata in QIIME 2
     ("metadata_column", "truth", ("evaluate",)),
     ("group_column", "groups", (*DOOR, "evaluate", FOLDS)),
@@ -28,7 +28,7 @@ READ = [
     ("pretrained_encoder", "pretrained_encoder", ("pretrain",)),  # encoder is written
     ("pretrained_encoder", "encoder", ("train", *DOOR, FOLDS)),
     ("resume_from", "resume_from", LEARN),
-    ("model", "model", ("predict", "rf-baseline", "summarize", "explain")),
+    ("model", "model", ("predict", "rf-baseline", "summarize", "explain", "embed")),
     ("contributions", "contributions", ("plot-contributions",)),
     ("taxonomy", "taxonomy", (*DOOR, "plot-contributions")),
     ("encoder", "encoder", ("embed",)),

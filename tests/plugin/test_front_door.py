@@ -211,6 +211,15 @@ def test_embeddings_distances_and_ordination(hashed_table, sequences, encoder, t
     found.embedding.validate("max")
 
 
+def test_a_model_embeds_too(classification, table, metadata):
+    options = {"model": classification.model, "device": "cpu"}
+    found = aam.actions.embed(table, metadata=metadata, **options)
+    samples = found.embedding.view(pd.DataFrame).to_numpy()
+    matrix = found.distance_matrix.view(skbio.DistanceMatrix).data
+    apart = np.linalg.norm(samples[:, None] - samples[None], axis=-1)
+    assert np.allclose(matrix, apart, atol=1e-4)
+
+
 def test_what_predict_left_out_is_said_again_at_the_end(
     classification, hashed_table, sequences, monkeypatch
 ):
