@@ -43,5 +43,5 @@ def predict(
     repeat_at_end(result.notes)
     details = result.details
     if read_config(str(model))["task"] == "regression":  # others are classes' columns
-        details = details.join(result.reliability)
+        details = result.with_reliability()
     return as_predictions(result.predictions), as_details(details)

@@ -138,8 +138,7 @@ class Predictor(Estimator):
         NotFittedError, InputError
             As `predict`.
         """
-        found = self._predicted(study, report, options)
-        return found.details.join(found.reliability)
+        return self._predicted(study, report, options).with_reliability()
 
     @takes_options(EmbedConfig, without=("memory_profile",), own=True)
     def embed(

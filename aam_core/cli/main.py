@@ -182,7 +182,7 @@ def predict(
             )
         write_table(found.predictions, output)
         if details is not None:
-            write_table(found.details.join(found.reliability), details)
+            write_table(found.with_reliability(), details)
 
 
 @configured("rf-baseline")

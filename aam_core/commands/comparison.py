@@ -58,10 +58,8 @@ def beside_forest(
     )
     column = ours.predictions.columns[0]
     group_column = saved["options"]["group_column"]
-    details = ours.details
-    if saved["task"] == "regression" and ours.reliability is not None:
-        details = details.join(ours.reliability)
     names = ReportOptions()
+    details = ours.with_reliability()
     evaluation = evaluate(
         Predicted(names.name, ours.predictions[column], details),
         metadata[column],

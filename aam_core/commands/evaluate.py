@@ -3,7 +3,7 @@
 Shapes: N samples, C classes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -260,7 +260,7 @@ def _of_set(one: Predicted, true: pd.Series, number: int) -> dict[str, pd.Series
         found = {f"predicted_{number}": values}
         found[f"right_{number}"] = (values == true).astype(int)
         if details is not None:
-            chances = _chances(details)
+            chances = _chances(details, {*true, *values})
             rows = np.arange(len(true))
             for label, of in (("true", true), ("predicted", values)):
                 place = chances.columns.get_indexer(of)
@@ -276,14 +276,14 @@ def _of_set(one: Predicted, true: pd.Series, number: int) -> dict[str, pd.Series
                     found[f"{side}_{number}"] = details[column[0]]
     if details is not None:
         for name in RELIABILITY:
-            if name in details and name not in set(true):
+            if name in details and name not in {*true, *values}:
                 found[f"{name}_{number}"] = details[name]
     return found
 
 
-def _chances(details: pd.DataFrame) -> pd.DataFrame:
-    """The columns of details that are probabilities."""
-    kept = [c for c in details if c not in RELIABILITY]
+def _chances(details: pd.DataFrame, labels: Collection[str]) -> pd.DataFrame:
+    """The columns of details that are probabilities; classes may be called anything."""
+    kept = [c for c in details if c not in RELIABILITY or c in labels]
     return details[kept].set_axis([str(c) for c in kept], axis=1).astype(float)
 
 
@@ -293,12 +293,12 @@ def _classes(
     """All classes, and the probabilities of them by each set that has some."""
     if _task(sets[0]) == "regression":
         return (), {}
-    known = set(true)
+    labels = [label_texts(one.predictions[true.index]) for one in sets]
+    known = set(true).union(*labels)
     found = {}
     for one in sets:
-        known |= set(label_texts(one.predictions[true.index]))
         if one.details is not None:
-            found[one.name] = _chances(one.details.loc[true.index])
+            found[one.name] = _chances(one.details.loc[true.index], known)
             known |= set(found[one.name].columns)
     classes = sorted(known)
     return tuple(classes), {

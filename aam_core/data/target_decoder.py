@@ -203,6 +203,13 @@ class Predictions:
     reliability: pd.DataFrame | None = None
     notes: tuple[str, ...] = ()  #: what was left out, and what not to trust
 
+    def with_reliability(self) -> pd.DataFrame:
+        """Details and reliability in one table; a class goes before its namesake."""
+        if self.reliability is None:
+            return self.details
+        own = self.reliability.columns.difference(self.details.columns, sort=False)
+        return self.details.join(self.reliability[own])
+
 
 def calibrating_temperature(logits: np.ndarray, codes: np.ndarray) -> float:
     """What logits are divided by for the least log loss.

@@ -6,6 +6,7 @@ import pytest
 from sklearn import metrics
 
 from aam_core.commands.evaluate import CHANCE, Predicted, evaluate
+from aam_core.data.target_decoder import Predictions
 from aam_core.errors import InputError
 from aam_core.reporting import silent
 
@@ -177,3 +178,21 @@ def test_wrong_input_is_refused(numbers, labels):
         run(true, Predicted("a", ours.predictions, ours.details.drop("s7")))
     with pytest.raises(InputError, match="no group in 'host': 's1'"):
         run(true, ours, groups=GROUPS.where(GROUPS.index != "s1"))
+
+
+def test_classes_may_be_called_as_details_are(labels):
+    true, ours, _ = labels
+    names = {"gut": "reads", "palm": "few_reads", "tongue": "mud"}
+    renamed = Predicted(
+        "a", ours.predictions.map(names), ours.details.rename(columns=names)
+    )
+    found = run(true.map(names), renamed)
+    plain = run(true, ours)
+    assert found.classes == ("few_reads", "mud", "reads")
+    same = found.scores["a"]["log_loss"].value
+    assert same == pytest.approx(plain.scores["a"]["log_loss"].value)
+    reliability = pd.DataFrame({"reads": 9, "far_fraction": 0.0}, IDS)
+    whole = Predictions(renamed.predictions.to_frame(), renamed.details, reliability)
+    table = whole.with_reliability()
+    assert list(table) == [*renamed.details, "far_fraction"]
+    assert table["reads"].equals(renamed.details["reads"])
