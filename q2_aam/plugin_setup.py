@@ -9,20 +9,16 @@ from q2_sample_classifier import (
     RegressorPredictions,
 )
 from q2_types.distance_matrix import DistanceMatrix
-from q2_types.feature_data import FeatureData, Sequence, Taxonomy
-from q2_types.feature_table import FeatureTable, Frequency
+from q2_types.feature_data import FeatureData
 from q2_types.ordination import PCoAResults
 from q2_types.sample_data import SampleData
-from q2_types.tree import Phylogeny, Rooted
 from qiime2.plugin import (
     Categorical,
-    Choices,
     Citations,
     Metadata,
     MetadataColumn,
     Numeric,
     Plugin,
-    Str,
     TypeMap,
     Visualization,
 )
@@ -70,6 +66,31 @@ from q2_aam._reports import (
     summarize,
 )
 from q2_aam._samples import classify_samples, regress_samples
+from q2_aam._shared import (
+    CLASSIFICATION,
+    COLUMN,
+    COLUMN_DESCRIPTION,
+    COVARIATES_DESCRIPTION,
+    DETAILS_DESCRIPTION,
+    DISTANCES,
+    DISTANCES_DESCRIPTION,
+    DRAWN,
+    DRAWN_DESCRIPTION,
+    ENCODER_DESCRIPTION,
+    EXPLAINED_DESCRIPTION,
+    GROUPS_DESCRIPTION,
+    IMPORTANCE_DESCRIPTION,
+    KEPT_ENCODER_DESCRIPTION,
+    METADATA_DESCRIPTION,
+    MODEL_DESCRIPTION,
+    PREDICTIONS_DESCRIPTION,
+    REGRESSION,
+    RESUME_DESCRIPTION,
+    SEQUENCES,
+    SEQUENCES_DESCRIPTION,
+    TABLE,
+    TABLE_DESCRIPTION,
+)
 from q2_aam._signature import parameter_descriptions, parameter_types
 from q2_aam._train import train
 from q2_aam._types import (
@@ -172,67 +193,6 @@ for kind, what in ((SampleData, "sample"), (FeatureData, "ASV")):
         AAMEmbeddingDirectoryFormat,
         description=f"Coordinates of each {what}, as an encoder sees it.",
     )
-
-# What several actions share
-
-TABLE = {"table": FeatureTable[Frequency]}
-SEQUENCES = {"sequences": FeatureData[Sequence]}
-DISTANCES = {"phylogeny": Phylogeny[Rooted], "distance_matrix": DistanceMatrix}
-
-DRAWN = {"phylogeny": Phylogeny[Rooted], "taxonomy": FeatureData[Taxonomy]}
-
-TABLE_DESCRIPTION = {
-    "table": "Counts of ASVs by sample. Rarefaction is part of the action."
-}
-SEQUENCES_DESCRIPTION = {
-    "sequences": "Sequences of the features. Without, the feature ids must be the "
-    "sequences."
-}
-DISTANCES_DESCRIPTION = {
-    "phylogeny": "Rooted tree that has all features as tips; UniFrac is computed from "
-    "it during training. Instead of a distance matrix.",
-    "distance_matrix": "Distances between the samples, for the encoder to reproduce. "
-    "Instead of a phylogeny.",
-}
-DRAWN_DESCRIPTION = {
-    "phylogeny": "Rooted tree of the features, along which the report shows what they "
-    "contribute. It changes no prediction.",
-    "taxonomy": "Taxon of each feature, to name features in the report.",
-}
-ENCODER_DESCRIPTION = (
-    "Pre-trained encoder to start from. Without, training starts anew."
-)
-RESUME_DESCRIPTION = {
-    "resume_from": "What this action returned when it was stopped before its end "
-    "(max_hours, SIGTERM). The run resumes as if it had never been stopped; repeat all "
-    "other inputs and parameters as they were."
-}
-COVARIATES_DESCRIPTION = (
-    "Sample metadata; needed where the model was trained with categorical_columns or "
-    "normalize_by."
-)
-METADATA_DESCRIPTION = "Sample metadata with the columns that other parameters name."
-MODEL_DESCRIPTION = "Trained model: settings, weights and the course of training."
-PREDICTIONS_DESCRIPTION = "Predictions of the {} samples (of the first target column)."
-DETAILS_DESCRIPTION = "Regression: {}. Classification: the probability of each class."
-IMPORTANCE_DESCRIPTION = "Importance of each feature for the forest."
-EXPLAINED_DESCRIPTION = {
-    "importance": "Mean absolute contribution of each ASV over the explained samples "
-    "(and classes; of several targets, to the first).",
-    "contributions": "By how much each ASV raises or lowers the prediction of each "
-    "explained sample, with its baseline: plot-contributions draws it.",
-}
-
-KEPT_ENCODER_DESCRIPTION = (
-    "Pre-trained encoder to start from, kept as it is. Without, the general one of the "
-    "package."
-)
-COLUMN_DESCRIPTION = "What to predict: a column of the sample metadata."
-
-REGRESSION, CLASSIFICATION = (
-    Str % Choices("regression"),
-    Str % Choices("classification"),
-)
 
 # Actions
 
@@ -468,11 +428,6 @@ plugin.methods.register_function(
     examples={"Explain a small model of a number": _examples.explain_example},
 )
 
-COLUMN = MetadataColumn[Categorical | Numeric]
-GROUPS_DESCRIPTION = (
-    "Group of each sample, such as its subject or site. Groups are never divided, and "
-    "intervals are over groups."
-)
 
 plugin.visualizers.register_function(
     function=evaluate,
