@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from aam_core.config import InputOptions
+from aam_core.config.option import option_specs
 from aam_core.errors import InputError
 from aam_core.reporting import Report
 
@@ -168,3 +170,51 @@ def strategy_of(given: Mapping[str, Any]) -> dict[str, Any]:
     if len(set(chosen.values())) > 1:
         raise InputError(f"{' and '.join(chosen)} contradict each other: choose one.")
     return {"strategy": next(iter(chosen.values()), None)}
+
+
+def uncached_sequences(command: click.Command) -> click.Command:
+    """Add the flag that `tell_uncached` understands."""
+    flag = Older(
+        ["--no-sequence-cache"],
+        is_flag=True,
+        help="Accepted without effect: sequences are read once anyway.",
+    )
+    command.params.append(flag)
+    return command
+
+
+def tell_uncached(given: dict[str, Any], report: Report) -> None:
+    """Say that a flag has no effect, and take it away."""
+    if given.pop("no_sequence_cache"):
+        report(
+            "--no-sequence-cache has no effect: each distinct sequence is read once, "
+            "and takes a byte a nucleotide."
+        )
+
+
+def sampling_of_a_model(command: click.Command) -> click.Command:
+    """Add the option that `check_sampling` understands."""
+    known = next(s for s in option_specs(InputOptions) if s.name == "asv_sampling")
+    choice = Older(
+        ["--asv-sampling"],
+        type=click.Choice(known.choices),
+        help="Accepted if it is the model's own: samples are read as in training.",
+    )
+    command.params.append(choice)
+    return command
+
+
+def check_sampling(asked: str | None, trained: str) -> None:
+    """Refuse another way to choose ASVs than the model's.
+
+    Raises
+    ------
+    InputError
+        If it is another one.
+    """
+    if asked not in (None, trained):
+        raise InputError(
+            f"--asv-sampling is {asked}, but the model was trained with {trained}, and "
+            "reads new samples as it read those. Leave it out, or train with "
+            f"--asv-sampling {asked}."
+        )

@@ -8,10 +8,14 @@ import click
 
 import aam_core
 from aam_core.cli.aliases import (
+    check_sampling,
     older_spellings,
+    sampling_of_a_model,
     short_strategies,
     strategy_of,
+    tell_uncached,
     translated,
+    uncached_sequences,
 )
 from aam_core.cli.cross_validation import cross_validate, evaluate_cross_validation
 from aam_core.cli.explanations import explain, plot_contributions
@@ -52,6 +56,11 @@ from aam_core.errors import InputError
 from aam_core.io.run_layout import BEST, LAST, model_in
 
 
+def said(text: str) -> None:
+    """Show what an option means here."""
+    click.echo(text, err=True)
+
+
 def print_guide(ctx: click.Context, parameter: click.Parameter, asked: bool) -> None:
     """Print the guide to covariates and end the command."""
     if asked and not ctx.resilient_parsing:
@@ -66,6 +75,7 @@ def main() -> None:
 
 
 @short_strategies
+@uncached_sequences
 @configured("pretrain")
 @main.command(cls=Topical)
 @table_options
@@ -78,6 +88,7 @@ def pretrain(
 ) -> None:
     """Learn an encoder from samples without labels."""
     with clear_errors():
+        tell_uncached(given, said)
         given |= strategy_of(given)
         config = make_config("pretrain", given)
         earlier = state_folder(given["resume_from"])
@@ -99,6 +110,7 @@ def pretrain(
 
 @short_strategies
 @older_spellings
+@uncached_sequences
 @configured("train")
 @main.command(cls=Topical)
 @table_options
@@ -119,7 +131,8 @@ def pretrain(
 def train(table: Path, sequences: Path | None, metadata: Path, **given: Any) -> None:
     """Learn to predict a column of the sample metadata."""
     with clear_errors():
-        given |= translated(given, lambda text: click.echo(text, err=True))
+        tell_uncached(given, said)
+        given |= translated(given, said)
         given |= strategy_of(given) | task_of(given, metadata)
         config = make_config("train", given)
         earlier = state_folder(given["resume_from"])
@@ -142,6 +155,8 @@ def train(table: Path, sequences: Path | None, metadata: Path, **given: Any) -> 
                 write_table(found.details, folder / "val_details.tsv")
 
 
+@uncached_sequences
+@sampling_of_a_model
 @configured("predict")
 @main.command(cls=Topical)
 @table_options
@@ -165,12 +180,19 @@ def predict(
     output: Path,
     details: Path | None,
     overwrite: bool,
+    asv_sampling: str | None,
     **given: Any,
 ) -> None:
     """Predict new samples with a trained model."""
     with clear_errors():
+        tell_uncached(given, said)
         config = make_config("predict", given)
         check_new([output, details], overwrite)
+        if asv_sampling is not None:
+            from aam_core.io.model_folder import read_config
+
+            trained = read_config(model_in(model))["options"]
+            check_sampling(asv_sampling, trained["asv_sampling"])
         from aam_core.commands.predict import predict as run
 
         with messages():

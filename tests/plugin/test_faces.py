@@ -67,6 +67,8 @@ ONLY_AAM = [
     ("log_transform_targets", ("train",), "an older spelling of target_transform"),
     ("normalize_targets_by", ("train",), "an older spelling of normalize_by"),
     ("out_dim", ("train",), "refused with a reason, for users of other tools"),
+    ("no_sequence_cache", (*LEARN, "predict"), "of no effect, for users of AAM"),
+    ("asv_sampling", ("predict",), "the model's own, for users of AAM"),
     ("fsdp", LEARN, "a shorter spelling of strategy fsdp"),
     ("distributed", LEARN, "a shorter spelling of strategy ddp"),
     ("data_parallel", LEARN, "a shorter spelling of strategy data-parallel"),
