@@ -13,7 +13,7 @@ ifeq ($(ENV),.conda)
 export CONDA_PREFIX := $(CURDIR)/.conda
 endif
 
-.PHONY: help setup demo test test-rachis lint docs bench clean
+.PHONY: help setup demo test test-rachis galaxy lint docs bench clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -24,10 +24,22 @@ demo: $(PLUGIN)  ## from a table to reports, on real data
 	bash demo/run.sh
 
 test: lint $(PLUGIN)  ## check the style and run all tests
-	python -m pytest
+	python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-rachis:  ## run the tests with the renamed framework and current libraries
 	bash scripts/test-rachis.sh
+
+# q2galaxy is not on PyPI: a checkout of it, at the tag of the QIIME 2 that is used.
+Q2GALAXY := $(wildcard ../q2galaxy)
+
+galaxy: $(PLUGIN) .venv-galaxy/installed  ## make, lint and run the Galaxy tools; Q2GALAXY=DIR
+	python -m tools.galaxy_tools build/galaxy $(if $(Q2GALAXY),--checkout $(Q2GALAXY))
+	.venv-galaxy/bin/python tools/galaxy_lint.py build/galaxy/tools/*/*.xml
+
+.venv-galaxy/installed:
+	python3 -m venv .venv-galaxy
+	.venv-galaxy/bin/pip install --quiet galaxy-tool-util edam-ontology
+	@touch $@
 
 lint: $(STAMP)  ## check the style alone
 	ruff check .
@@ -46,7 +58,7 @@ bench: $(STAMP)  ## measure time and memory; NAME=step measures one thing
 	python -m benchmarks $(NAME)
 
 clean:  ## remove the environment and all results
-	rm -rf .venv .venv-rachis .conda .cache build dist demo-output *.egg-info
+	rm -rf .venv .venv-rachis .venv-galaxy .conda .cache build dist demo-output *.egg-info
 
 $(STAMP): setup.py environment.yml scripts/setup.sh scripts/common.sh
 	bash scripts/setup.sh

@@ -53,6 +53,7 @@ setup(
         "dev": [
             "matplotlib>=3.6",
             "pytest>=8",
+            "pytest-xdist>=3.5",
             "ruff==0.17.6",
             "tensorboard>=2.16",
         ],
