@@ -45,14 +45,10 @@ lint: $(STAMP)  ## check the style alone
 	ruff check .
 	ruff format --check .
 
-docs: $(STAMP)  ## build the documentation
-	@if [ -f docs/conf.py ]; then \
-	  python -m pip install --quiet --no-build-isolation -e ".[docs]" && \
-	  python -m sphinx -b html docs build/docs && \
-	  echo "The documentation is in build/docs/index.html."; \
-	else \
-	  echo "The documentation is plain Markdown: README.md and docs/."; \
-	fi
+docs: $(STAMP)  ## build the documentation, with warnings as errors
+	python -m pip install --quiet --no-build-isolation -e ".[docs]"
+	python -m sphinx -W --keep-going -q -b html docs build/docs
+	@echo "The documentation is in build/docs/index.html."
 
 bench: $(STAMP)  ## measure time and memory; NAME=step measures one thing
 	python -m benchmarks $(NAME)

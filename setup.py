@@ -49,7 +49,7 @@ setup(
     ],
     extras_require={
         "tensorboard": ["tensorboard>=2.16"],
-        "docs": ["furo", "myst-parser", "sphinx"],
+        "docs": ["furo", "myst-parser", "numpydoc", "sphinx>=7"],
         "dev": [
             "matplotlib>=3.6",
             "pytest>=8",

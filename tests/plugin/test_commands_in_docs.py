@@ -1,0 +1,67 @@
+"""Commands in the documentation: each option is there, and none is missing."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from qiime2.sdk import PluginManager
+from qiime2.sdk.util import is_metadata_column_type, is_metadata_type
+
+from aam_core.cli.main import main
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def commands():
+    """Each command of `qiime aam` and of `aam`, with its page."""
+    for page in PAGES:
+        for block in re.findall(r"^```bash\n(.*?)^```", page.read_text(), re.S | re.M):
+            for line in block.replace("\\\n", " ").splitlines():
+                words = shlex.split(line, comments=True)
+                if words[:2] == ["qiime", "aam"]:
+                    yield pytest.param("qiime", words[2:], id=f"{page.stem}-{words[2]}")
+                elif words[:1] == ["aam"]:
+                    yield pytest.param("aam", words[1:], id=f"{page.stem}-{words[1]}")
+
+
+def of_qiime(action):
+    """All options of an action, and those that have to be given."""
+    signature = PluginManager().plugins["aam"].actions[action].signature
+    every, needed = {"--output-dir", "--verbose", "--quiet"}, set()
+    for kind, specs in (("i", signature.inputs), ("p", signature.parameters)):
+        for name, spec in specs.items():
+            word = name.replace("_", "-")
+            words = [f"--{kind}-{word}"]
+            if is_metadata_type(spec.qiime_type):
+                words = [f"--m-{word}-file"]
+                if is_metadata_column_type(spec.qiime_type):
+                    words.append(f"--m-{word}-column")
+            elif spec.qiime_type.name == "Bool":
+                words.append(f"--p-no-{word}")
+            every |= set(words)
+            needed |= set() if spec.has_default() else set(words)
+    outputs = {f"--o-{name.replace('_', '-')}" for name in signature.outputs}
+    return every | outputs, needed, outputs
+
+
+@pytest.mark.parametrize(("program", "words"), list(commands()))
+def test_options_are_those_of_the_command(program, words):
+    name, *rest = words
+    given = {word for word in rest if word.startswith("--")}
+    if program == "qiime":
+        every, needed, outputs = of_qiime(name.replace("-", "_"))
+        if "--output-dir" not in given:
+            needed |= outputs
+    else:
+        params = main.commands[name].params
+        every = {word for p in params for word in (*p.opts, *p.secondary_opts)}
+        needed = {p.opts[0] for p in params if p.required}
+    assert given <= every
+    if "…" not in rest:
+        assert needed <= given
+
+
+def test_there_are_commands():
+    assert len(list(commands())) > 15
