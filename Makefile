@@ -13,7 +13,7 @@ ifeq ($(ENV),.conda)
 export CONDA_PREFIX := $(CURDIR)/.conda
 endif
 
-.PHONY: help setup demo test test-rachis galaxy lint docs bench clean
+.PHONY: help setup demo test test-rachis galaxy fuzz lint docs bench clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -41,6 +41,10 @@ galaxy: $(PLUGIN) .venv-galaxy/installed  ## make, lint and run the Galaxy tools
 	.venv-galaxy/bin/pip install --quiet galaxy-tool-util edam-ontology
 	@touch $@
 
+fuzz: $(PLUGIN)  ## try damaged inputs: SEED=1 NUMBER=1000 TIME=600 TARGET=name
+	python -m tests.fuzz $(if $(SEED),--seed $(SEED)) $(if $(NUMBER),--number $(NUMBER)) \
+	  $(if $(TIME),--seconds $(TIME)) $(TARGET)
+
 lint: $(STAMP)  ## check the style alone
 	ruff check .
 	ruff format --check .
@@ -54,7 +58,8 @@ bench: $(STAMP)  ## measure time and memory; NAME=step measures one thing
 	python -m benchmarks $(NAME)
 
 clean:  ## remove the environment and all results
-	rm -rf .venv .venv-rachis .venv-galaxy .conda .cache build dist demo-output *.egg-info
+	rm -rf .venv .venv-rachis .venv-galaxy .conda .cache .hypothesis build dist \
+	  demo-output fuzz-failures *.egg-info
 
 $(STAMP): setup.py environment.yml scripts/setup.sh scripts/common.sh
 	bash scripts/setup.sh

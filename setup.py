@@ -51,6 +51,7 @@ setup(
         "tensorboard": ["tensorboard>=2.16"],
         "docs": ["furo", "myst-parser", "numpydoc", "sphinx>=7"],
         "dev": [
+            "hypothesis>=6.100",
             "matplotlib>=3.6",
             "pytest>=8",
             "pytest-xdist>=3.5",

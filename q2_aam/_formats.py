@@ -5,8 +5,10 @@ What the files of a model must hold is `aam_core.io.model_folder`'s to say; its
 """
 
 import contextlib
-import json
+import csv
+import math
 from collections.abc import Iterator
+from pathlib import Path
 
 from qiime2.plugin import ValidationError
 from qiime2.plugin.model import (
@@ -24,30 +26,45 @@ FEW_ROWS = 5
 
 
 @contextlib.contextmanager
-def _as_validation() -> Iterator[None]:
+def as_validation() -> Iterator[None]:
+    """Turn the engine's error into that of QIIME 2."""
     try:
         yield
     except InputError as error:
         raise ValidationError(str(error)) from error
 
 
-def _check_table(handle, level: str, first: str) -> None:
-    """Raise unless a TSV has the header it should, and numbers below it."""
-    header = handle.readline().rstrip("\n").split("\t")
-    if len(header) < 2 or header[0] != first:
+def _check_table(path: str, level: str) -> None:
+    """Raise unless a TSV has ids, each once, and numbers beside them."""
+    try:
+        with open(path, newline="", encoding="utf-8") as handle:
+            _check_rows(csv.reader(handle, delimiter="\t"), level)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValidationError(f"This is not a table: {error}.") from error
+
+
+def _check_rows(rows: Iterator[list[str]], level: str) -> None:
+    header = next(rows, [])
+    if len(header) < 2 or header[0] != "id":
         raise ValidationError(
-            f"The first line must be a header of {first!r} and at least one more "
-            f"column; it is {header!r}."
+            "The first line must be a header of 'id' and at least one more column; it "
+            f"is {header[:FEW_ROWS]!r}."
         )
-    number = 0
-    for number, line in enumerate(handle, start=1):
+    if len({*map(str.strip, header), ""}) <= len(header):
+        raise ValidationError("Columns of the header are empty, or there twice.")
+    number, seen = 0, set()
+    for number, cells in enumerate(rows, start=1):
         if level == "min" and number > FEW_ROWS:
             return
-        cells = line.rstrip("\n").split("\t")
         if len(cells) != len(header):
             raise ValidationError(
                 f"Line {number + 1} has {len(cells)} fields, not {len(header)}."
             )
+        if not cells[0] or cells[0] in seen:
+            raise ValidationError(
+                f"Line {number + 1}: the id {cells[0]!r} is empty, or there twice."
+            )
+        seen.add(cells[0])
         for cell in filter(None, cells[1:]):
             _check_number(cell, number + 1)
     if not number:
@@ -56,24 +73,22 @@ def _check_table(handle, level: str, first: str) -> None:
 
 def _check_number(cell: str, line: int) -> None:
     try:
-        float(cell)
+        fits = "_" not in cell and math.isfinite(float(cell))
     except ValueError:
-        raise ValidationError(f"Line {line} holds {cell!r}, not a number.") from None
+        fits = False
+    if not fits:
+        raise ValidationError(f"Line {line} holds {cell!r}, not a number.")
 
 
 class AAMConfigFormat(TextFileFormat):
     """`config.json`: what a model is, and how it came to be."""
 
     def _validate_(self, level: str) -> None:
-        from aam_core.io.model_folder import CONFIG, check_config
+        from aam_core.io.json_file import read_json
+        from aam_core.io.model_folder import check_config
 
-        with self.open() as handle:
-            try:
-                config = json.load(handle)
-            except ValueError as error:
-                raise ValidationError(f"This is not JSON: {error}.") from error
-        with _as_validation():
-            check_config(config, CONFIG)
+        with as_validation():
+            check_config(read_json(str(self)), str(self))
 
 
 class SafetensorsFormat(BinaryFileFormat):
@@ -82,7 +97,7 @@ class SafetensorsFormat(BinaryFileFormat):
     def _validate_(self, level: str) -> None:
         from aam_core.io.model_folder import read_shapes
 
-        with _as_validation():
+        with as_validation():
             read_shapes(self.path)
 
 
@@ -90,8 +105,10 @@ class AAMHistoryFormat(TextFileFormat):
     """`history.tsv`: losses and scores, one row per epoch."""
 
     def _validate_(self, level: str) -> None:
-        with self.open() as handle:
-            _check_table(handle, level, first="epoch")
+        from aam_core.io.model_folder import read_history_file
+
+        with as_validation():
+            read_history_file(str(self))
 
 
 class AAMTrainingStateFormat(BinaryFileFormat):
@@ -100,7 +117,7 @@ class AAMTrainingStateFormat(BinaryFileFormat):
     def _validate_(self, level: str) -> None:
         from aam_core.io.model_folder import check_state
 
-        with _as_validation():
+        with as_validation():
             check_state(str(self.path), level)
 
 
@@ -116,12 +133,18 @@ class _LayoutFormat(DirectoryFormat):
     def _validate_(self, level: str) -> None:
         from aam_core.io.model_folder import check_entries, check_layout, read_config
 
-        with _as_validation():
+        with as_validation():
             check_entries(str(self))
             kind = read_config(str(self))["kind"]
             if kind != self.kind:
                 raise ValidationError(f"This is of kind {kind!r}, not {self.kind!r}.")
             check_layout(str(self), level)
+            if level == "max":
+                self._check_loads(Path(str(self)))
+
+    def _check_loads(self, path: Path) -> None:
+        """Raise `InputError` unless all parts fit each other, as where it is used."""
+        raise NotImplementedError
 
 
 class AAMEncoderDirectoryFormat(_LayoutFormat):
@@ -129,19 +152,28 @@ class AAMEncoderDirectoryFormat(_LayoutFormat):
 
     kind = "encoder"
 
+    def _check_loads(self, path: Path) -> None:
+        from aam_core.io.load import load_encoder
+
+        load_encoder(path)
+
 
 class AAMModelDirectoryFormat(_LayoutFormat):
     """A model that predicts sample metadata."""
 
     kind = "model"
 
+    def _check_loads(self, path: Path) -> None:
+        from aam_core.ensemble.saved import load_ensemble
+
+        load_ensemble(path)
+
 
 class RegressionDetailsFormat(TextFileFormat):
     """Predictions, quantiles and intervals: numbers by sample id."""
 
     def _validate_(self, level: str) -> None:
-        with self.open() as handle:
-            _check_table(handle, level, first="id")
+        _check_table(str(self), level)
 
 
 RegressionDetailsDirectoryFormat = SingleFileDirectoryFormat(
@@ -153,8 +185,7 @@ class AAMEmbeddingFormat(TextFileFormat):
     """Coordinates of samples or features: numbers by id."""
 
     def _validate_(self, level: str) -> None:
-        with self.open() as handle:
-            _check_table(handle, level, first="id")
+        _check_table(str(self), level)
 
 
 AAMEmbeddingDirectoryFormat = SingleFileDirectoryFormat(
@@ -168,7 +199,7 @@ class AAMContributionsFormat(TextFileFormat):
     def _validate_(self, level: str) -> None:
         from aam_core.data.contributions import read_contributions
 
-        with _as_validation():
+        with as_validation():
             read_contributions(str(self), FEW_ROWS if level == "min" else None)
 
 
@@ -183,7 +214,7 @@ class AAMCrossValidationFormat(TextFileFormat):
     def _validate_(self, level: str) -> None:
         from aam_core.io.cross_validation import check_predictions
 
-        with _as_validation():
+        with as_validation():
             check_predictions(str(self), level)
 
 
@@ -193,7 +224,7 @@ class AAMCrossValidationRunFormat(TextFileFormat):
     def _validate_(self, level: str) -> None:
         from aam_core.io.cross_validation import read_run
 
-        with _as_validation():
+        with as_validation():
             read_run(str(self))
 
 

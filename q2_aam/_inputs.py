@@ -114,7 +114,7 @@ def tell_at_end(artifact: DirectoryFormat) -> None:
     """Say once more what a run left out, and that it did not reach its end."""
     config = read_config(str(artifact))
     lines = closing_lines(config)
-    if not config["completed"]:
+    if not config.get("completed", True):
         stopped = (
             "The run was stopped before its end: the result is the best model so far, "
             "marked as not completed. To resume, repeat the command with this result "

@@ -1,12 +1,12 @@
 """What a person or another plugin reads of the artifacts."""
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import qiime2
+from qiime2.plugin import ValidationError
 
 from q2_aam._formats import (
     AAMConfigFormat,
@@ -18,6 +18,7 @@ from q2_aam._formats import (
     AAMModelDirectoryFormat,
     RegressionDetailsFormat,
     _LayoutFormat,
+    as_validation,
 )
 from q2_aam._views import CrossValidation, Run
 from q2_aam.plugin_setup import plugin
@@ -29,7 +30,15 @@ def _history_metadata(history: pd.DataFrame) -> qiime2.Metadata:
     if "fold" in history:
         ids = [f"fold {f:.0f} {i}" for f, i in zip(history["fold"], ids, strict=True)]
     numbers = history.astype(float).replace([np.inf, -np.inf], np.nan)
-    return qiime2.Metadata(numbers.set_axis(pd.Index(ids, name="id"), axis=0))
+    return _metadata(numbers.set_axis(pd.Index(ids, name="id"), axis=0))
+
+
+def _metadata(table: pd.DataFrame) -> qiime2.Metadata:
+    """The table, unless QIIME 2 allows no such ids or columns."""
+    try:
+        return qiime2.Metadata(table)
+    except (ValueError, TypeError) as error:
+        raise ValidationError(f"This cannot be read as metadata: {error}") from error
 
 
 def _settings(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
@@ -43,8 +52,10 @@ def _settings(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 @plugin.register_transformer
 def _config_to_dict(fmt: AAMConfigFormat) -> dict:
-    with fmt.open() as handle:
-        return json.load(handle)
+    from aam_core.io.json_file import read_json
+
+    with as_validation():
+        return read_json(str(fmt))
 
 
 @plugin.register_transformer
@@ -52,12 +63,15 @@ def _config_to_metadata(fmt: AAMConfigFormat) -> qiime2.Metadata:
     rows = dict(_settings(_config_to_dict(fmt)))
     text = [None if v is None else str(v).strip() or None for v in rows.values()]
     index = pd.Index(list(rows), name="id")
-    return qiime2.Metadata(pd.DataFrame({"value": text}, index, dtype=object))
+    return _metadata(pd.DataFrame({"value": text}, index, dtype=object))
 
 
 @plugin.register_transformer
 def _history_to_frame(fmt: AAMHistoryFormat) -> pd.DataFrame:
-    return pd.read_csv(str(fmt), sep="\t")
+    from aam_core.io.model_folder import read_history_file
+
+    with as_validation():
+        return read_history_file(str(fmt))
 
 
 @plugin.register_transformer
@@ -89,7 +103,7 @@ def _run_metadata(fmt: _LayoutFormat) -> qiime2.Metadata:
     """The history, and whether the run reached its end."""
     epochs = _history_metadata(fmt.history.view(pd.DataFrame)).to_dataframe()
     completed = fmt.config.view(dict).get("completed", True)
-    return qiime2.Metadata(epochs.assign(completed=str(completed).lower()))
+    return _metadata(epochs.assign(completed=str(completed).lower()))
 
 
 @plugin.register_transformer
@@ -109,7 +123,11 @@ def _write_numbers(numbers: pd.DataFrame, fmt: Any) -> Any:
 
 
 def _read_numbers(fmt: Any) -> pd.DataFrame:
-    return pd.read_csv(str(fmt), sep="\t", dtype={"id": str}).set_index("id")
+    fmt.validate()
+    table = pd.read_csv(
+        str(fmt), sep="\t", dtype={"id": str}, keep_default_na=False, na_values=""
+    )
+    return table.set_index("id")
 
 
 @plugin.register_transformer
@@ -124,7 +142,7 @@ def _details_to_frame(fmt: RegressionDetailsFormat) -> pd.DataFrame:
 
 @plugin.register_transformer
 def _details_to_metadata(fmt: RegressionDetailsFormat) -> qiime2.Metadata:
-    return qiime2.Metadata(_read_numbers(fmt).astype(float))
+    return _metadata(_read_numbers(fmt).astype(float))
 
 
 @plugin.register_transformer
@@ -139,7 +157,7 @@ def _embedding_to_frame(fmt: AAMEmbeddingFormat) -> pd.DataFrame:
 
 @plugin.register_transformer
 def _embedding_to_metadata(fmt: AAMEmbeddingFormat) -> qiime2.Metadata:
-    return qiime2.Metadata(_read_numbers(fmt).astype(float))
+    return _metadata(_read_numbers(fmt).astype(float))
 
 
 @plugin.register_transformer
@@ -154,7 +172,8 @@ def _frame_to_contributions(rows: pd.DataFrame) -> AAMContributionsFormat:
 def _contributions_to_frame(fmt: AAMContributionsFormat) -> pd.DataFrame:
     from aam_core.data.contributions import read_contributions
 
-    return read_contributions(str(fmt))
+    with as_validation():
+        return read_contributions(str(fmt))
 
 
 @plugin.register_transformer
@@ -162,7 +181,7 @@ def _contributions_to_metadata(fmt: AAMContributionsFormat) -> qiime2.Metadata:
     rows = _contributions_to_frame(fmt)
     width = len(str(len(rows)))  # so that ids sort like numbers
     ids = [f"row {number:0{width}}" for number in range(1, len(rows) + 1)]
-    return qiime2.Metadata(rows.set_axis(pd.Index(ids, name="id"), axis=0))
+    return _metadata(rows.set_axis(pd.Index(ids, name="id"), axis=0))
 
 
 @plugin.register_transformer
@@ -171,7 +190,8 @@ def _cross_validation_to_view(
 ) -> CrossValidation:
     from aam_core.io.cross_validation import read_cross_validation
 
-    found = read_cross_validation(str(fmt))
+    with as_validation():
+        found = read_cross_validation(str(fmt))
     return CrossValidation(found.run, found.predictions)
 
 
@@ -200,4 +220,4 @@ def _cross_validation_to_metadata(
     texts = texts.apply(lambda column: column.str.strip())
     whole = str(found.run["completed"]).lower()
     table = pd.concat([texts, numbers], axis=1)[list(table)].assign(completed=whole)
-    return qiime2.Metadata(table.set_axis(pd.Index(names, name="id"), axis=0))
+    return _metadata(table.set_axis(pd.Index(names, name="id"), axis=0))

@@ -36,7 +36,8 @@ write_pth() {
     "import qiime2_alias; qiime2_alias.install()" > "$site/qiime2_alias.pth"
 }
 
-if [ ! -e "$VENV/installed" ] || [ "$0" -nt "$VENV/installed" ]; then
+if [ ! -e "$VENV/installed" ] || [ "$0" -nt "$VENV/installed" ] ||
+  [ setup.py -nt "$VENV/installed" ]; then
   say "completing the environment $VENV/"
   [ -x "$VENV/bin/python" ] || python3 -m venv "$VENV"
   link_debian_modules

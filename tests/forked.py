@@ -9,7 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 METHOD = "forkserver"
 multiprocessing.set_forkserver_preload(
-    ["tests.core.distributed.spread", "tests.step_memory"]
+    ["tests.core.distributed.spread", "tests.step_memory", "tests.fuzz.artifacts"]
 )
 
 

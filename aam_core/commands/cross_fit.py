@@ -28,6 +28,7 @@ from aam_core.ensemble.community import Community, read_community, reference
 from aam_core.ensemble.mixture import NETWORK, loss_of_mix, space_of
 from aam_core.ensemble.saved import PROFILES
 from aam_core.ensemble.weights import convex_weights
+from aam_core.inference.finite import check_finite
 from aam_core.io.load import network_prefix
 from aam_core.io.model_folder import WEIGHTS
 from aam_core.metrics import classification_metrics, regression_metrics
@@ -113,7 +114,9 @@ class CrossFit:
             for part in parts:
                 fitted = part.fitted
                 classical, own = self._fitted(members, samples, part.labels, fitted)
+                ids = self.prepared.inputs.study.table.sample_ids[part.held_out]
                 for name, raw in classical.predict(own.take(part.held_out)).items():
+                    check_finite(raw, ids, f"What the member {name} learns", "samples")
                     self._take(name, raw, part.labels, part.held_out)
                 bar.update()
             if len(parts) > 1:

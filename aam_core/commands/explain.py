@@ -28,6 +28,7 @@ from aam_core.ensemble.shapley import (
     traced,
 )
 from aam_core.errors import InputError, some
+from aam_core.inference.finite import check_finite
 from aam_core.inference.reading import read_as_trained
 from aam_core.reporting import Report, duration, logger, progress
 from aam_core.runtime.device import choose_device
@@ -333,6 +334,7 @@ def _explanation(
             }
             parts.append(part.assign(**constant)[list(COLUMNS)])
     table = pd.concat(parts, ignore_index=True)
+    check_finite(table, table["sample"], "Contributions", "rows of samples")
     total /= len(rows)
     value = total.mean(axis=1) if scale == LOG_ODDS else total[:, 0]
     index = pd.Index(ids, name="feature")

@@ -26,6 +26,7 @@ from aam_core.ensemble.saved import (
 )
 from aam_core.errors import some
 from aam_core.inference.encode import collect
+from aam_core.inference.finite import check_finite
 from aam_core.inference.random_draws import (
     all_passes,
     number_of_passes,
@@ -108,6 +109,8 @@ def predict(
         passes = [{NETWORK: value} | found for value in of_networks]
     space, decoder = ensemble.space, ensemble.space.decoder
     mean = {n: np.mean([p[n] for p in passes], axis=0) for n in passes[0]}
+    for name, values in mean.items():
+        check_finite(values, ids, f"What the member {name} returns", "samples")
     raw = space.raw(mean, ensemble.weights)
     apart = None
     if decoder.classes is None:
@@ -119,6 +122,8 @@ def predict(
     profile.mark("prediction")
     profile.tell(report)
     predictions = decoder.predictions(raw, ids, groups)
+    for numbers in (details, predictions):
+        check_finite(numbers, ids, "Predictions", "samples")
     order = table.sample_ids
     tables = (in_table_order(t, order) for t in (predictions, details, reliability))
     return Predictions(*tables, tuple(notes.lines))

@@ -28,6 +28,7 @@ class CategoricalOptions(Options):
         16,
         "Width of the embedding of each categorical column.",
         low=1,
+        high=4096,
         when="Lower it where categories have few samples each; raise it for "
         "columns of very many categories.",
         only_with={"categorical_columns": GIVEN},
@@ -46,6 +47,7 @@ class CategoricalOptions(Options):
         64,
         "Learned latents of the perceiver fusion.",
         low=1,
+        high=4096,
         when="Lower it for small studies and where memory runs out; raise it for "
         "samples of very many ASVs.",
         only_with={"categorical_columns": GIVEN, "categorical_fusion": ("perceiver",)},
@@ -54,6 +56,7 @@ class CategoricalOptions(Options):
         2,
         "Layers of self-attention among the latents of the perceiver fusion.",
         low=1,
+        high=256,
         when="Lower it for small studies; raise it where samples are many and "
         "the training loss no longer falls.",
         only_with={"categorical_columns": GIVEN, "categorical_fusion": ("perceiver",)},
@@ -63,6 +66,7 @@ class CategoricalOptions(Options):
         "Attention heads of the cross-attention and perceiver fusions; they must "
         "divide embedding_dim.",
         low=1,
+        high=1024,
         when="Change it where it does not divide embedding_dim (the error says "
         "what does), or to let covariates be looked up in more ways.",
         only_with={

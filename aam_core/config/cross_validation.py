@@ -24,6 +24,7 @@ class CrossValidationOptions(Options):
         "Parts that the labelled samples (whole groups) are divided into; each is "
         "predicted by models that were fitted to the others.",
         low=2,
+        high=1000,
         when="Set 10 where samples are few, so that models learn from nearly all of "
         "them; 3 to save time.",
     )
@@ -32,6 +33,7 @@ class CrossValidationOptions(Options):
         "How often all samples are divided and predicted anew, by seeds that follow "
         "one another.",
         low=1,
+        high=1000,
         when="Set 1 for a first look, 5 or 10 for a paper: the spread over repeats is "
         "what the division into folds makes of the scores.",
     )

@@ -52,6 +52,7 @@ class DeviceOptions(Options):
         0,
         "Processes that prepare batches ahead; 0 prepares them in this one.",
         low=0,
+        high=1024,
         when="Set 2 or more where a GPU waits for batches; on a CPU, 0 leaves it "
         "the cores.",
     )

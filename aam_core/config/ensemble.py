@@ -39,6 +39,7 @@ class EnsembleOptions(Options):
         "fitted to all samples in the end. 0 keeps test_size of the samples for "
         "validation instead, and trains one network.",
         low=0,
+        high=1000,
         shown=lambda: "5; 3 with effort quick",
         when="Set 0 where one network takes long already, or samples are so many that "
         "a part of them is enough for validation.",

@@ -43,6 +43,7 @@ class ExplanationOptions(Options):
         10,
         "Other samples that each sample is compared with, by two walks each.",
         low=2,
+        high=10_000,
         when="Raise it where standard errors are as large as the contributions; time "
         "grows with it.",
     )
@@ -51,6 +52,7 @@ class ExplanationOptions(Options):
         "At how many places of a walk the network is read; in between, its change is "
         "shared equally by the ASVs that are switched. 0 reads it at each ASV.",
         low=0,
+        high=10_000,
         when="Raise it where the network has most of the weight and time is not short; "
         "set 0 for a small study.",
     )

@@ -20,6 +20,7 @@ class ForestOptions(Options):
         500,
         "Trees of the forest.",
         low=1,
+        high=100_000,
         when="Raise it where the scores differ much between values of "
         "random_seed; lower it for a quick look.",
     )
@@ -42,6 +43,7 @@ class ForestOptions(Options):
         -1,
         "Processes; -1 takes all cores.",
         low=-1,
+        high=1024,
         when="Set the number of cores that you were given on a shared machine or "
         "in a batch job; results do not depend on it.",
     )

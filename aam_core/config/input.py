@@ -90,6 +90,7 @@ class ValidationOptions(InputOptions):
         "Random draws of ASVs over which the predictions of validation samples with "
         "more than token_limit ASVs are averaged (asv_sampling random).",
         low=1,
+        high=10_000,
         when="Raise it with asv_sampling random, so that validation scores do "
         "not hang on one draw; predict then averages over as many.",
     )

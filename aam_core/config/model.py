@@ -79,6 +79,7 @@ class ModelOptions(Options):
         None,
         "Width of all embeddings.",
         low=8,
+        high=16_384,
         shown=_preset("embedding_dim"),
         when="Change it only where no preset fits: wider learns more from many "
         "samples, narrower trains faster and overfits less.",
@@ -87,6 +88,7 @@ class ModelOptions(Options):
         None,
         "Attention heads of a layer.",
         low=1,
+        high=1024,
         shown=_preset("attention_heads"),
         when="Change it together with embedding_dim, which it must divide.",
     )
@@ -94,6 +96,7 @@ class ModelOptions(Options):
         None,
         "Layers of each of the transformers (nucleotides, sample, encoder).",
         low=1,
+        high=256,
         shown=_preset("attention_layers"),
         when="Lower it where samples are few or time is short; raise it where "
         "samples are many and the training loss stays high.",
@@ -102,6 +105,7 @@ class ModelOptions(Options):
         None,
         "Longest sequence read; longer ones are cut, and the run says how many.",
         low=1,
+        high=100_000,
         shown=lambda: f"the longest of the table, up to {LONGEST:,}",
         when="Raise it where the run says that sequences are cut and there is time "
         "(full-length 16S); lower it where one long sequence slows all down.",

@@ -34,6 +34,7 @@ class OptimiserOptions(Options):
         None,
         "Most passes over the training samples.",
         low=1,
+        high=10_000_000,
         shown=lambda: "2 to 100, by effort, samples and device",
         when="Raise it where the best epoch is near the last one; patience ends "
         "a run that no longer improves.",

@@ -84,10 +84,11 @@ class OptionSpec:
             return ", ".join(self.choices)
         if self.type is bool:
             return "true, false"
-        low = "" if self.low is None else f"{'>' if self.open_low else '≥'} {self.low}"
-        high = (
-            "" if self.high is None else f"{'<' if self.open_high else '≤'} {self.high}"
-        )
+        low = high = ""
+        if self.low is not None:
+            low = f"{'>' if self.open_low else '≥'} {self.low:,}"
+        if self.high is not None:
+            high = f"{'<' if self.open_high else '≤'} {self.high:,}"
         return " and ".join(part for part in (low, high) if part)
 
     @property

@@ -30,6 +30,7 @@ class ParallelOptions(Options):
         "GPUs of this machine, or processes on a CPU; 0 takes all GPUs. Under torchrun "
         "leave it out.",
         low=0,
+        high=1024,
         when="Set it to use fewer GPUs than the machine has, or several processes on a "
         "CPU.",
     )

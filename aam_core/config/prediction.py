@@ -21,6 +21,7 @@ class PassOptions(Options):
         "Random draws of ASVs over which the predictions of samples with more than "
         "token_limit ASVs are averaged, for models trained with asv_sampling random.",
         low=1,
+        high=10_000,
         shown=lambda: "the model's val_prediction_passes, 1 if not chosen",
         when="Raise it for models with asv_sampling random where samples exceed "
         "token_limit and two draws give different predictions.",

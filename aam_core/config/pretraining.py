@@ -118,6 +118,7 @@ class BaseOptions(Options):
         1,
         "Transformer layers between the encoder and the prediction.",
         low=1,
+        high=256,
         when="Raise it with freeze_base, where these layers are all that can "
         "adapt to the target, and samples are many.",
     )

@@ -274,6 +274,7 @@ class OutputOptions(TargetOptions):
         "(64,32); without, the prediction is linear in the embedding. For targets with "
         "hundreds of samples and more.",
         low=1,
+        high=16_384,
         when="Add them (64,32) where samples are many and a frozen base or a "
         "linear head leaves the training loss high.",
         only_with={"task": ("regression",)},

@@ -16,6 +16,10 @@ from aam_core.data.targets import Classes, TargetScaler
 from aam_core.errors import InputError, some
 from aam_core.reporting import Report
 
+#: Scaled targets: the squares of larger ones overflow in single precision, and of a
+#: smaller spread nothing is left when it is squared.
+LARGEST_SCALED, LEAST_SPREAD = 1e15, 1e-15
+
 
 @dataclass(frozen=True)
 class Labels:
@@ -212,7 +216,29 @@ def _scale(config, metadata, target, training, report):
         non_negative=config.output_activation != "none",
     )
     values = scaler.transform(numbers, groups, sample_ids=ids)
+    _check_scaled(values, target, config.target_transform)
     return decoder, values.astype(np.float32), groups, None
+
+
+def _check_scaled(values: np.ndarray, target: pd.DataFrame, transform: str) -> None:
+    """Refuse targets that single precision cannot hold on the model's scale."""
+    for column, name in zip(values.T, target, strict=True):
+        advice = (
+            f"on the scale of target_transform {transform}. Choose minmax or zscore, "
+            "or give the column in another unit."
+        )
+        large = ~(np.abs(column) <= LARGEST_SCALED)
+        if large.any():
+            raise InputError(
+                f"Column {name!r} holds {some(target[name][large].tolist())} (samples "
+                f"{some(target.index[large])}), which training would overflow with "
+                f"{advice}"
+            )
+        if np.ptp(column) < LEAST_SPREAD and target[name].nunique() > 1:
+            raise InputError(
+                f"The values of column {name!r} are too near to each other to be told "
+                f"apart {advice}"
+            )
 
 
 def _check_constraints(config: TrainConfig, target: pd.DataFrame) -> None:

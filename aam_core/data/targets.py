@@ -15,6 +15,9 @@ from aam_core.data.categories import label_texts, require_columns
 from aam_core.errors import InputError, some
 from aam_core.reporting import Report
 
+#: Targets beyond have squares, and sums of these, that a number cannot hold.
+LARGEST = 1e100
+
 
 def read_target(
     metadata: pd.DataFrame,
@@ -129,6 +132,13 @@ def _numbers(values: pd.Series) -> pd.Series:
         raise InputError(
             f"Column {values.name!r} is infinite in {wrong.sum():,} samples: "
             f"{some(values.index[wrong])}. Correct these values or leave them empty."
+        )
+    if (wrong := numbers.abs() > LARGEST).any():
+        raise InputError(
+            f"Column {values.name!r} holds {some(numbers[wrong].tolist())} (samples "
+            f"{some(values.index[wrong])}): numbers beyond {LARGEST:g} overflow when "
+            "they are squared. Correct them, give the column in another unit, or leave "
+            "them empty."
         )
     return numbers
 
@@ -322,7 +332,8 @@ def _shift_and_scale(
         shift, scale = lowest, highest - lowest
     else:
         shift, scale = values.mean(axis=0), values.std(axis=0)
-    return shift, np.where(highest > lowest, scale, 1.0)
+    # the spread of numbers near to 1e-200 is lost when it is squared
+    return shift, np.where((highest > lowest) & (scale > 0), scale, 1.0)
 
 
 def _by_category(

@@ -28,6 +28,27 @@ class Classical:
     trees: Trees | None = None
 
     @property
+    def names(self) -> list[str]:
+        """Of what `predict` returns: each view is a member."""
+        found = []
+        if self.kernel is not None:
+            found += [f"{KERNEL}-{view}" for view in self.kernel.views]
+        if self.trees is not None:
+            found += [f"{TREES}-{view}" for view in self.trees.forests]
+        return found
+
+    @property
+    def outputs(self) -> set[int]:
+        """How many numbers the members return of a sample."""
+        found = set()
+        if self.kernel is not None:
+            found |= {len(view.bias_O) for view in self.kernel.views.values()}
+        if self.trees is not None:
+            forests = self.trees.forests.values()
+            found |= {forest.value_LO.shape[1] for forest in forests}
+        return found
+
+    @property
     def empty(self) -> bool:
         """Whether there is none."""
         return self.kernel is None and self.trees is None

@@ -122,6 +122,12 @@ def vocabulary(digests_VB: np.ndarray) -> dict[bytes, int]:
     return {row.tobytes(): place for place, row in enumerate(digests_VB)}
 
 
+def is_vocabulary(digests_VB: np.ndarray) -> bool:
+    """Whether these are (V, 16) digests, each once."""
+    fit = digests_VB.dtype == np.uint8 and digests_VB.shape[1:] == (16,)
+    return fit and len(vocabulary(digests_VB)) == len(digests_VB)
+
+
 def as_array(digests: list[bytes]) -> np.ndarray:
     """Digests as a model keeps them, (V, 16) uint8."""
     return np.frombuffer(b"".join(digests), np.uint8).reshape(len(digests), -1).copy()

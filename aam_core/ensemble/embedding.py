@@ -97,8 +97,8 @@ def embed_by_model(
             place = torch.from_numpy(ready.asvs.place)
             asvs.append(ready.asvs.vectors_FD[place].float().cpu())
     return (
-        _in_order(samples, study.table.sample_ids, table.sample_ids),
-        _in_order(asvs, study.table.feature_ids, table.feature_ids),
+        _in_order(samples, study.table.sample_ids, table.sample_ids, "samples"),
+        _in_order(asvs, study.table.feature_ids, table.feature_ids, "ASVs"),
     )
 
 
@@ -114,7 +114,9 @@ def _represented(ready: ReadyNetwork, maker, config, device) -> Tensor:
     return found["represented"].float().cpu()
 
 
-def _in_order(parts: list[Tensor], ids: np.ndarray, wanted: np.ndarray) -> pd.DataFrame:
+def _in_order(
+    parts: list[Tensor], ids: np.ndarray, wanted: np.ndarray, unit: str
+) -> pd.DataFrame:
     """Parts side by side, as one embedding, in the order of the user's table."""
     joined = torch.cat(parts, dim=1) / len(parts) ** 0.5
-    return in_table_order(embedding_frame(joined, ids), wanted)
+    return in_table_order(embedding_frame(joined, ids, unit), wanted)

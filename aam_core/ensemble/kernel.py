@@ -23,6 +23,7 @@ from aam_core.ensemble.community import (
     Community,
     as_array,
     indicators,
+    is_vocabulary,
     starts,
     vocabulary,
 )
@@ -189,8 +190,7 @@ def read_kernel(
         "bias_O": outputs,
     }
     fit = (
-        digests_VB.shape[1:] == (16,)
-        and digests_VB.dtype == np.uint8
+        is_vocabulary(digests_VB)
         and frequencies_DK.shape[0] == PROFILE
         and kernel.phases_K.shape == frequencies_DK.shape[1:]
         and kernel.prevalent_V.shape == digests_VB.shape[:1]

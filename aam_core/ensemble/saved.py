@@ -14,6 +14,7 @@ from safetensors.numpy import load_file
 
 from aam_core.config import UnknownOptions
 from aam_core.data.categories import CategoricalEncoder, category_labels
+from aam_core.data.profiles import PROFILE
 from aam_core.data.target_decoder import Decoder
 from aam_core.ensemble.classical import KERNEL, TREES, Classical, read_classical
 from aam_core.ensemble.mixture import NETWORK, Space
@@ -30,6 +31,14 @@ from aam_core.reporting import Report, silent
 
 #: Name of the profiles of the ASVs of training among the arrays of a model.
 PROFILES = "asvs.profiles"
+#: Types of arrays by the last part of their name; all others are float32.
+TYPES = {
+    "digests": np.uint8,
+    "prevalent": np.uint8,
+    "column": np.int32,
+    "other": np.int32,
+    "first": np.int32,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +117,9 @@ def load_ensemble(directory: Path) -> Ensemble:
     }
     profiles_VD = arrays.pop(PROFILES, None)
     classical = _classical(directory, arrays, described, categories, decoder)
+    _check_members(directory, described["weights"], networks, classical, decoder)
+    if profiles_VD is not None and profiles_VD.shape[1:] != (PROFILE,):
+        raise _unreadable(directory, f"{PROFILES} has shape {profiles_VD.shape}")
     return Ensemble(
         saved,
         space,
@@ -134,12 +146,47 @@ def _classical(
         cardinalities = tuple(categories.get_cardinalities().values())
     classes = 0 if decoder.classes is None else len(decoder.classes.labels)
     try:
+        _check_types(arrays)
         return read_classical(arrays, members, cardinalities, classes)
-    except (KeyError, ValueError) as error:
-        raise InputError(
-            f"The members of the ensemble in {directory} cannot be read: {error}. Use "
-            "the model as train wrote it."
-        ) from None
+    except KeyError as error:
+        raise _unreadable(directory, f"the array {error} is missing") from None
+    except (ValueError, IndexError, TypeError) as error:
+        raise _unreadable(directory, str(error)) from None
+
+
+def _unreadable(directory: Path, why: str) -> InputError:
+    return InputError(
+        f"The members of the ensemble in {directory} cannot be read: {why}. Use the "
+        "model as train wrote it."
+    )
+
+
+def _check_types(arrays: Mapping[str, np.ndarray]) -> None:
+    """Raise `ValueError` unless each array is of the type that is saved of it."""
+    for name, array in arrays.items():
+        wanted = TYPES.get(name.rpartition(".")[2], np.float32)
+        if array.dtype != wanted:
+            raise ValueError(f"{name} is of type {array.dtype}")
+
+
+def _check_members(
+    directory: Path,
+    weights: Mapping[str, float],
+    networks: tuple[Network, ...],
+    classical: Classical,
+    decoder: Decoder,
+) -> None:
+    """Raise unless those that have a weight are there, and predict the target."""
+    there = [*([NETWORK] if networks else []), *classical.names]
+    if lost := sorted(set(weights) - set(there)):
+        raise _unreadable(directory, f"there is no {some(lost)}, which has a weight")
+    if decoder.quantiles and not networks:
+        raise _unreadable(directory, "there is no network, which quantiles need")
+    columns = decoder.columns if decoder.classes is None else decoder.classes.labels
+    if classical.outputs - {len(columns)}:
+        raise _unreadable(
+            directory, f"they return {classical.outputs} numbers of {len(columns)}"
+        )
 
 
 def indices_of(

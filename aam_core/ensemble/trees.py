@@ -23,6 +23,7 @@ from aam_core.ensemble.community import (
     Community,
     as_array,
     indicators,
+    is_vocabulary,
     vocabulary,
 )
 from aam_core.ensemble.forest import ARRAYS, Forest, as_arrays
@@ -182,7 +183,7 @@ def read_trees(
         forests,
     )
     fit = (
-        trees.digests_VB.shape[1:] == (16,)
+        is_vocabulary(trees.digests_VB)
         and trees.centroids_KD.shape[1:] == (PROFILE,)
         and sum(trees.sizes) == len(trees.centroids_KD)
         and all(forest.is_sound(trees.columns) for forest in forests.values())

@@ -16,6 +16,7 @@ from aam_core.config import EmbedConfig
 from aam_core.data.table import FeatureTable
 from aam_core.errors import InputError
 from aam_core.inference.encode import collect, encode_table
+from aam_core.inference.finite import check_finite
 from aam_core.inference.reading import (
     batches_as_trained,
     in_table_order,
@@ -107,7 +108,7 @@ def embed_asvs(
     column = {name: i for i, name in enumerate(study.table.feature_ids)}
     ids = [name for name in table.feature_ids if name in column]
     place = asvs.place[[column[name] for name in ids]]
-    return embedding_frame(asvs.vectors_FD[torch.from_numpy(place)], ids)
+    return embedding_frame(asvs.vectors_FD[torch.from_numpy(place)], ids, "ASVs")
 
 
 def predicted_distances(
@@ -225,12 +226,15 @@ def outputs_of_samples(
         config,
         device,
     )
-    frames = {n: embedding_frame(found[n], study.table.sample_ids) for n in names}
+    ids = study.table.sample_ids
+    frames = {n: embedding_frame(found[n], ids, "samples") for n in names}
     return {n: in_table_order(f, table.sample_ids) for n, f in frames.items()}
 
 
-def embedding_frame(vectors: Tensor, ids: Any) -> pd.DataFrame:
+def embedding_frame(vectors: Tensor, ids: Sequence[str], unit: str) -> pd.DataFrame:
     """One row per id, one column per dimension."""
+    vectors_ND = vectors.float().cpu().numpy()
+    check_finite(vectors_ND, ids, "Embeddings", unit)
     columns = [f"dim_{d}" for d in range(vectors.shape[1])]
     index = pd.Index(list(ids), name="id")
-    return pd.DataFrame(vectors.float().cpu().numpy(), index, columns)
+    return pd.DataFrame(vectors_ND, index, columns)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,18 @@ import numpy as np
 import pandas as pd
 
 from aam_core.errors import InputError, some
+from aam_core.io.json_file import read_json
 from aam_core.io.model_folder import write_atomically
+from aam_core.io.rules import (
+    anything,
+    choice,
+    flag,
+    listing,
+    mapping,
+    record,
+    text,
+    whole,
+)
 
 PREDICTIONS, RUN = "predictions.tsv", "run.json"
 SCHEMA = 1
@@ -24,21 +36,24 @@ NAMES = {OURS: "q2-aam", FOREST: "random forest"}  #: of people
 #: Columns that are texts, however they look.
 TEXTS = {"id": str, "labels": str, "group": str}
 #: What `run.json` has to say.
-NEEDED = {
-    "schema": int,
-    "version": str,
-    "task": str,
-    "column": str,
-    "classes": list,
-    "folds": int,
-    "repeats": int,
-    "cells": int,
-    "done": int,
-    "completed": bool,
-    "notes": list,
-    "options": dict,
-}
+RULES = record(
+    {
+        "schema": whole(),
+        "version": text,
+        "task": choice("regression", "classification"),
+        "column": text,
+        "classes": listing(text, distinct=True),
+        "folds": whole(1),
+        "repeats": whole(1),
+        "cells": whole(),
+        "done": whole(),
+        "completed": flag,
+        "notes": listing(text),
+        "options": mapping(anything),
+    }
+)
 FEW_ROWS = 5  #: that a check reads unless it reads all
+MOST_DIGITS = 9  #: of a count
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +79,8 @@ class CrossValidated:
 
 def write_cross_validation(found: CrossValidated, folder: Path) -> None:
     """Write table and run, each whole or not at all."""
-    text = found.predictions.to_csv(sep="\t", index=False)
-    write_atomically(folder / PREDICTIONS, text.encode())
+    table = found.predictions.to_csv(sep="\t", index=False)
+    write_atomically(folder / PREDICTIONS, table.encode())
     write_atomically(folder / RUN, json.dumps(found.run, indent=1).encode())
 
 
@@ -84,7 +99,27 @@ def read_cross_validation(folder: Path | str) -> CrossValidated:
                 f"{folder} has no {name}: name a folder that cross-validate wrote."
             )
     run = read_run(folder / RUN)
-    return CrossValidated(run, read_predictions(folder / PREDICTIONS, run["task"]))
+    check_predictions(folder / PREDICTIONS)
+    predictions = read_predictions(folder / PREDICTIONS, run["task"])
+    _check_columns(run, predictions)
+    return CrossValidated(run, predictions)
+
+
+def _check_columns(run: Mapping[str, Any], predictions: pd.DataFrame) -> None:
+    """Raise unless the table has what the scores of the task are made of."""
+    columns = ["true", *(f"{who}_predicted" for who in METHODS)]
+    if run["task"] == "classification":
+        columns = [f"{w}_probability_{c}" for w in METHODS for c in run["classes"]]
+        known = predictions["true"].isin(run["classes"])
+        if strange := sorted(set(predictions["true"][~known])):
+            raise InputError(
+                f"{PREDICTIONS} has the classes {some(strange)}, which {RUN} lacks."
+            )
+    if lost := [name for name in columns if name not in predictions]:
+        raise InputError(f"{PREDICTIONS} lacks the columns {some(lost)}.")
+    wrong = [name for name in columns if predictions[name].dtype.kind not in "if"]
+    if wrong:
+        raise InputError(f"{PREDICTIONS} holds what is no number, in {some(wrong)}.")
 
 
 def read_run(path: Path | str) -> dict[str, Any]:
@@ -95,21 +130,16 @@ def read_run(path: Path | str) -> dict[str, Any]:
     InputError
         If it is not what `cross-validate` writes.
     """
+    run = read_json(path)
     try:
-        run = json.loads(Path(path).read_text())
-    except ValueError as error:
-        raise InputError(f"{RUN} is not JSON: {error}.") from None
-    if not isinstance(run, dict):
-        raise InputError(f"{RUN} is not what cross-validate writes.")
-    if wrong := [n for n, kind in NEEDED.items() if not isinstance(run.get(n), kind)]:
-        raise InputError(f"{RUN} lacks, or has wrongly: {some(wrong)}.")
+        RULES(run, "")
+    except InputError as error:
+        raise InputError(f"{RUN} is not what cross-validate writes. {error}") from None
     if run["schema"] != SCHEMA:
         raise InputError(
             f"{RUN} is of schema {run['schema']}, but this version reads {SCHEMA}: "
             "use the version of q2-aam that wrote it, or a newer one."
         )
-    if run["task"] not in ("regression", "classification"):
-        raise InputError(f"{RUN} has the task {run['task']!r}.")
     return run
 
 
@@ -124,20 +154,30 @@ def read_predictions(path: Path | str, task: str) -> pd.DataFrame:
     texts = dict(TEXTS)
     if task == "classification":
         texts |= {"true": str} | {f"{who}_predicted": str for who in METHODS}
-    frame = pd.read_csv(
-        path,
-        sep="\t",
-        dtype=texts,
-        keep_default_na=False,
-        na_values={
-            n: [""] for n in _header(path) if n not in ("id", "labels", "true", "group")
-        },
-        float_precision="round_trip",
-    )
+    try:
+        header = _header(path)
+        frame = pd.read_csv(
+            path,
+            sep="\t",
+            dtype=texts,
+            keep_default_na=False,
+            na_values={
+                n: [""] for n in header if n not in ("id", "labels", "true", "group")
+            },
+            float_precision="round_trip",
+        )
+    except (ValueError, csv.Error) as error:
+        raise _no_table(error) from None
     lost = [n for n in (*HEAD, *(f"{w}_predicted" for w in METHODS)) if n not in frame]
     if lost:
         raise InputError(f"{PREDICTIONS} lacks the columns {some(lost)}.")
     return frame
+
+
+def _no_table(error: Exception) -> InputError:
+    return InputError(
+        f"{PREDICTIONS} is not the table that cross-validate writes: {error}"
+    )
 
 
 def _header(path: Path | str) -> list[str]:
@@ -153,22 +193,30 @@ def check_predictions(path: Path | str, level: str = "max") -> None:
     InputError
         That names what is wrong, and where.
     """
-    with open(path, newline="", encoding="utf-8") as handle:
-        rows = csv.reader(handle, delimiter="\t")
-        header = next(rows, [])
-        if tuple(header[: len(HEAD)]) != HEAD:
-            raise InputError(
-                f"The first columns are {some(header[: len(HEAD)], len(HEAD))}, but "
-                f"must be {some(HEAD, len(HEAD))}."
-            )
-        if lost := [w for w in METHODS if f"{w}_predicted" not in header]:
-            raise InputError(f"There are no predictions of {some(lost)}.")
-        seen: set[tuple[str, ...]] = set()
-        number = 1
-        for number, row in enumerate(rows, start=2):
-            if level == "min" and number > FEW_ROWS + 1:
-                return
-            _check_row(header, row, number, seen)
+    try:
+        with open(path, newline="", encoding="utf-8") as handle:
+            _check_rows(csv.reader(handle, delimiter="\t"), level)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise _no_table(error) from None
+
+
+def _check_rows(rows: Iterator[list[str]], level: str) -> None:
+    header = next(rows, [])
+    if tuple(header[: len(HEAD)]) != HEAD:
+        raise InputError(
+            f"The first columns are {some(header[: len(HEAD)], len(HEAD))}, but "
+            f"must be {some(HEAD, len(HEAD))}."
+        )
+    if lost := [w for w in METHODS if f"{w}_predicted" not in header]:
+        raise InputError(f"There are no predictions of {some(lost)}.")
+    if len(set(header)) < len(header):
+        raise InputError("Two columns have the same name.")
+    seen: set[tuple[str, ...]] = set()
+    number = 1
+    for number, row in enumerate(rows, start=2):
+        if level == "min" and number > FEW_ROWS + 1:
+            return
+        _check_row(header, row, number, seen)
     if number == 1:
         raise InputError("There are no rows below the header.")
 
@@ -180,9 +228,9 @@ def _check_row(
         raise InputError(f"Line {number} has {len(row)} fields, not {len(header)}.")
     cells = dict(zip(header, row, strict=True))
     for name in ("repeat", "fold", "training"):
-        if not cells[name].isdecimal() or int(cells[name]) < 1:
+        if not _is_count(cells[name]):
             raise InputError(f"Line {number}: {name} is {cells[name]!r}, not a count.")
-    if cells["labels"] != ALL and not cells["labels"].isdecimal():
+    if cells["labels"] != ALL and not _is_count(cells["labels"]):
         raise InputError(f"Line {number}: labels is {cells['labels']!r}.")
     for name, value in cells.items():
         if ("_lower_" in name or "_upper_" in name or "_probability_" in name) and (
@@ -198,8 +246,13 @@ def _check_row(
     seen.add(key)
 
 
-def _is_number(text: str) -> bool:
+def _is_count(cell: str) -> bool:
+    few = len(cell) <= MOST_DIGITS
+    return few and cell.isascii() and cell.isdecimal() and int(cell) > 0
+
+
+def _is_number(cell: str) -> bool:
     try:
-        return bool(np.isfinite(float(text)))
+        return "_" not in cell and bool(np.isfinite(float(cell)))
     except ValueError:
         return False

@@ -6,6 +6,8 @@ was stopped may also have `state.pt`, from which the run resumes. The QIIME 2 ar
 have the same layout. Nothing here imports torch at load.
 """
 
+import csv
+import io
 import json
 import math
 import os
@@ -23,10 +25,9 @@ from safetensors import SafetensorError, safe_open
 
 import aam_core
 from aam_core.errors import InputError, some
+from aam_core.io.config_rules import SCHEMA, check_content
+from aam_core.io.json_file import read_json
 
-SCHEMA = 2
-#: Schemas that are read: 1 had one network, with a linear model of the community in it.
-READ = (1, 2)
 CONFIG, WEIGHTS, HISTORY = "config.json", "model.safetensors", "history.tsv"
 STATE = "state.pt"  #: of an unfinished run, in a folder of its own or the model's
 STATE_SCHEMA = 1
@@ -35,9 +36,10 @@ SHARDS = "shards-"  #: and the epoch: a folder with the tensors of all processes
 ENTRIES = (CONFIG, WEIGHTS, HISTORY, STATE)
 #: What network disks leave of files that are deleted while they are open.
 REMAINS = ".nfs"
-KINDS = ("encoder", "model")
-TASKS = ("regression", "classification")
-REQUIRED = ("schema", "kind", "task", "software", "architecture", "options", "split")
+#: Of tensors, as safetensors names them.
+TYPES = ("F16", "F32", "I32", "U8")
+#: Of `history.tsv`: far more than there are losses and scores.
+MOST_COLUMNS, MOST_EPOCHS = 1000, 1e9
 
 
 def software() -> dict[str, str]:
@@ -208,45 +210,65 @@ def read_config(directory: Path | str) -> dict[str, Any]:
             f"{directory} is no encoder or model: it has no {CONFIG}. Name the "
             "directory that pretrain or train wrote."
         )
-    try:
-        config = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not JSON: {error}.") from None
+    config = read_json(path)
     check_config(config, path)
     return config
 
 
 def check_config(config: Any, path: Path | str) -> None:
-    """Raise `InputError` unless `config` has the parts that it must have."""
-    if not isinstance(config, dict):
-        raise InputError(f"{path} must hold a JSON object.")
-    missing = [name for name in REQUIRED if name not in config]
-    if missing:
-        raise InputError(f"{path} lacks {some(missing)}: it is not a model's.")
-    if config["schema"] not in READ:
+    """Raise `InputError` unless `config` holds what is read of it later."""
+    try:
+        check_content(config)
+    except InputError as error:
         raise InputError(
-            f"{path} has schema {config['schema']!r}; this version of q2-aam reads "
-            f"{' and '.join(map(str, READ))}. Use the version that wrote it: "
-            f"{config['software']}."
-        )
-    if config["kind"] not in KINDS:
-        raise InputError(f"{path} has kind {config['kind']!r}; allowed: {some(KINDS)}.")
-    if (config["task"] in TASKS) != (config["kind"] == "model"):
-        raise InputError(
-            f"{path} has task {config['task']!r}, which no {config['kind']} has."
-        )
+            f"{path} was damaged, or not written by q2-aam. {error}"
+        ) from None
 
 
 def read_history(directory: Path | str) -> pd.DataFrame:
-    """`history.tsv`, one row per epoch."""
-    path = Path(directory) / HISTORY
+    """`history.tsv`, one row per epoch; see `read_history_file`."""
+    return read_history_file(Path(directory) / HISTORY)
+
+
+def read_history_file(path: Path | str) -> pd.DataFrame:
+    """A table of numbers by epoch.
+
+    Raises
+    ------
+    InputError
+        If it is not there, or something else.
+    """
     try:
-        history = pd.read_csv(path, sep="\t")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise InputError(f"{path} is not a table: {error}") from None
-    if "epoch" not in history or not len(history):
-        raise InputError(f"{path} has no column 'epoch' or no rows.")
+        text = Path(path).read_bytes().decode("utf-8")
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter="\t"))
+        _check_rows(rows)
+        history = pd.read_csv(io.StringIO(text), sep="\t")
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(f"{path} is not the history of a run: {error}") from None
+    for name in history:
+        values = history[name]
+        if values.dtype.kind not in "if" and values.notna().any():
+            raise InputError(f"{path} has a column {name!r} that is not of numbers.")
+    for name in {"epoch", "fold"} & set(history):
+        values = history[name].to_numpy(dtype=float)
+        if not ((values >= 0) & (values < MOST_EPOCHS) & (values % 1 == 0)).all():
+            raise InputError(f"{path} has a column {name!r} that does not count.")
     return history
+
+
+def _check_rows(rows: list[list[str]]) -> None:
+    header = rows[0] if rows else []
+    if "epoch" not in header:
+        raise ValueError("it has no column 'epoch'.")
+    if len(header) > MOST_COLUMNS:
+        raise ValueError(f"it has {len(header):,} columns.")
+    if unfit := [n for n in header if n != n.strip() or not n or header.count(n) > 1]:
+        raise ValueError(f"names of columns are empty or there twice: {some(unfit)}.")
+    if len(rows) < 2:
+        raise ValueError("it has no rows.")
+    for number, row in enumerate(rows[1:], start=2):
+        if row and len(row) != len(header):
+            raise ValueError(f"line {number} has {len(row)} fields, not {len(header)}.")
 
 
 def check_entries(directory: Path | str) -> None:
@@ -282,14 +304,27 @@ def read_shapes(path: Path | str) -> dict[str, list[int]]:
     InputError
         If it is no such file, or was cut off.
     """
+    return {name: shape for name, (_, shape) in read_tensors(path).items()}
+
+
+def read_tensors(path: Path | str) -> dict[str, tuple[str, list[int]]]:
+    """The types, as safetensors names them, and shapes of all tensors."""
     try:
         with safe_open(path, framework="np") as weights:
-            names = weights.keys()
-            return {name: weights.get_slice(name).get_shape() for name in names}
-    except (SafetensorError, OSError) as error:
+            names = list(weights.keys())
+            parts = {name: weights.get_slice(name) for name in names}
+            found = {n: (p.get_dtype(), p.get_shape()) for n, p in parts.items()}
+    except (SafetensorError, OSError, ValueError, OverflowError) as error:
         raise InputError(
             f"{path} is not a safetensors file, or it was cut off: {error}."
         ) from None
+    strange = [name for name, (kind, _) in found.items() if kind not in TYPES]
+    if strange:
+        raise InputError(
+            f"{path} has tensors of types that no model has: {some(strange)}. Use the "
+            "file as q2-aam wrote it."
+        )
+    return found
 
 
 def check_layout(directory: Path | str, level: str = "max") -> None:
@@ -300,9 +335,8 @@ def check_layout(directory: Path | str, level: str = "max") -> None:
     directory : Path
         The directory.
     level : {'min', 'max'}
-        `min` reads headers only. `max` also checks the shapes against the
-        configuration, that the weights are finite, that epochs rise, and that a
-        training state can be read.
+        `min` reads headers only. `max` also checks that the weights are finite, that
+        epochs rise, and that a training state can be read.
 
     Raises
     ------
@@ -312,8 +346,8 @@ def check_layout(directory: Path | str, level: str = "max") -> None:
     directory = Path(directory)
     config = read_config(directory)
     shapes = read_shapes(directory / WEIGHTS)
-    if shapes != config.get("tensors"):
-        wanted = config.get("tensors") or {}
+    wanted = config["tensors"]
+    if shapes != wanted:
         wrong = [n for n in {**shapes, **wanted} if shapes.get(n) != wanted.get(n)]
         raise InputError(
             f"The weights of {directory} do not fit its {CONFIG}: "
@@ -330,27 +364,7 @@ def check_layout(directory: Path | str, level: str = "max") -> None:
     folds = history.groupby(history.get("fold", pd.Series(1, history.index)))["epoch"]
     if not folds.apply(lambda e: e.is_monotonic_increasing and e.is_unique).all():
         raise InputError(f"The epochs in {directory / HISTORY} do not rise.")
-    if _has_network(config):
-        _check_width(config, shapes, directory)
-    _check_finite(directory / WEIGHTS)
-
-
-def _has_network(config: dict) -> bool:
-    return "ensemble" not in config or "network" in config["ensemble"]
-
-
-def _check_width(config: dict, shapes: dict, directory: Path) -> None:
-    width = config["architecture"]["embedding_dim"]
-    prefix = ""
-    if config["kind"] == "model":
-        prefixes = (n.partition("nucleotides.embed.bias") for n in shapes)
-        prefix = next((before for before, found, _ in prefixes if found), "base.")
-    for name in ("nucleotides.embed.bias", "distance_head.bias"):
-        if shapes.get(prefix + name) != [width]:
-            raise InputError(
-                f"{directory} has embedding_dim {width} in its {CONFIG}, but "
-                f"{prefix + name} has shape {shapes.get(prefix + name)}."
-            )
+    check_finite(directory / WEIGHTS)
 
 
 def _check_state_of(config: dict, directory: Path) -> None:
@@ -368,9 +382,14 @@ def _check_state_of(config: dict, directory: Path) -> None:
         )
 
 
-def _check_finite(path: Path) -> None:
+def check_finite(path: Path) -> None:
+    """Raise `InputError` where a weight is not a finite number."""
     with safe_open(path, framework="np") as weights:
         for name in weights.keys():  # noqa: SIM118 (no mapping)
             tensor = weights.get_tensor(name)
             if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
-                raise InputError(f"{path} has weights that are not finite: {name!r}.")
+                raise InputError(
+                    f"{path} has weights that are not finite: {name!r}. It was "
+                    "damaged, or its training failed: use the file as q2-aam wrote it, "
+                    "or train anew."
+                )

@@ -81,10 +81,11 @@ def _overview(config: Mapping[str, Any]) -> Section:
     for name, value in config.get("scores", {}).items():
         if name.removeprefix("val_") in HEADLINES:
             kind = "out of fold" if folds else "validation"
-            rows.append([f"{name.removeprefix('val_')}, {kind}", f"{value:.3g}"])
+            rows.append([f"{name.removeprefix('val_')}, {kind}", _score(value)])
     if "best_epoch" in config:
         rows.append(["best epoch", str(config["best_epoch"])])
-    rows.append(["completed", "yes" if config["completed"] else "no, it was stopped"])
+    completed = config.get("completed", True)
+    rows.append(["completed", "yes" if completed else "no, it was stopped"])
     if run := config.get("run"):
         rows.append(["time", duration(run["seconds"])])
         rows.append(["device", run["device"]])
@@ -100,17 +101,22 @@ def _number(samples: Sequence[str] | int) -> int:
     return samples if isinstance(samples, int) else len(samples)
 
 
+def _score(value: float | None, digits: int = 3) -> str:
+    """A number; a dash where it could not be computed."""
+    return "–" if value is None else f"{value:.{digits}g}"
+
+
 def _members(config: Mapping[str, Any]) -> Section:
     """Weights of the members, and what each reaches alone."""
     ensemble = config["ensemble"]
     weights, scores = ensemble["weights"], ensemble["scores"]
     shown = [n for n in HEADLINES if all(n in s for s in scores.values())]
     rows = [
-        [name, f"{weight:.2f}", *(f"{scores[name][score]:.3g}" for score in shown)]
+        [name, f"{weight:.2f}", *(_score(scores[name][score]) for score in shown)]
         for name, weight in weights.items()
     ]
-    together = config["scores"]
-    rows.append(["together", "", *(f"{together[f'val_{s}']:.3g}" for s in shown)])
+    together = config.get("scores", {})
+    rows.append(["together", "", *(_score(together.get(f"val_{s}")) for s in shown)])
     text = (
         "A prediction is the weighted mean of these members. Weights are chosen by "
         "what they predict of samples that they were not fitted to; the scores of all "
@@ -156,7 +162,7 @@ def _divided(column: str, place: int, labels: Sequence[Mapping[str, Any]]) -> Gr
     if "quartiles" in sides[0][1]:
         names = ("smallest", "lower quartile", "median", "upper quartile", "largest")
         rows = [
-            [name, *(f"{of['quartiles'][i]:.4g}" for _, of in sides)]
+            [name, *(_score(of["quartiles"][i], 4) for _, of in sides)]
             for i, name in enumerate(names)
         ]
         return Grid(f"Distribution of {column}", columns, rows)

@@ -7,11 +7,13 @@ P positions of the nucleotide transformer, D width, H heads.
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import nn
 
-from aam_core.config import RunConfig
+from aam_core.config import Architecture, RunConfig
 from aam_core.data.sequences import VOCABULARY_SIZE
 from aam_core.data.study import Study
+from aam_core.errors import InputError
 from aam_core.inference.encode import chunk_size
 from aam_core.nn.attention import SHORT
 from aam_core.nn.encoder import Encoder, keeps_chunks
@@ -38,6 +40,23 @@ class Load:
     asvs: int  #: of all its samples
     distinct: int  #: U; 0 where no ASV is encoded
     length: int  #: longest sequence
+
+
+def check_weights(arch: Architecture, free: int) -> None:
+    """Raise `InputError` where the weights alone need more than the free memory.
+
+    The encoder is built without memory for that (torch's device `meta`).
+    """
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        number = sum(p.numel() for p in Encoder(arch).parameters())
+    if FLOAT * number > free:
+        raise InputError(
+            f"An encoder of {number:,} parameters (embedding_dim "
+            f"{arch.embedding_dim:,}, attention_layers {arch.attention_layers:,}, "
+            f"max_bp {arch.max_bp:,}) needs {as_text(FLOAT * number)} for its weights "
+            f"alone, but {as_text(free)} of memory are free: choose a smaller preset, "
+            "or smaller values of these."
+        )
 
 
 def heaviest(study: Study, rows: np.ndarray, size: int) -> np.ndarray:

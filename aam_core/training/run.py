@@ -26,11 +26,11 @@ from aam_core.nn.compilation import compile_layers
 from aam_core.nn.encoder import Encoder
 from aam_core.reporting import Log, Report, closing_lines, silent
 from aam_core.runtime.device import choose_device, tell_precision
-from aam_core.runtime.process_memory import peak_resident
+from aam_core.runtime.process_memory import available, peak_resident
 from aam_core.training.identity import identity_of
 from aam_core.training.loop import Fit, fit
 from aam_core.training.memory import MemoryProfile, fit_to_memory
-from aam_core.training.memory_estimate import summary
+from aam_core.training.memory_estimate import check_weights, summary
 from aam_core.training.program import Part, Prepared, Program, RunFiles, Trained
 from aam_core.training.resume import StateKeeper
 from aam_core.training.session import Session
@@ -245,7 +245,9 @@ def resolve_from(
     if encoder is not None:
         earlier = architecture(read_kind(encoder, "encoder"))
     longest = longest_sequence(sources.table, sources.sequences)
-    return resolve_architecture(options, earlier, longest)
+    arch = resolve_architecture(options, earlier, longest)
+    check_weights(arch, available())
+    return arch
 
 
 def _keeper(

@@ -123,7 +123,7 @@ def test_files_of_something_else_are_refused(tmp_path):
     with pytest.raises(ValidationError, match="there twice"):
         fmt.validate("max")
     (tmp_path / "run.json").write_text("{}")
-    with pytest.raises(ValidationError, match="lacks, or has wrongly"):
+    with pytest.raises(ValidationError, match="It lacks 'schema'"):
         fmt.validate("min")
 
 

@@ -60,14 +60,14 @@ BREAKS = {
         json.dumps({"schema": 1, "kind": "model", "task": "regression"})
     ),
     "schema 99": lambda d: edit_config(d, schema=99),
-    "kind 'tree'": lambda d: edit_config(d, kind="tree"),
-    "task 'clustering'": lambda d: edit_config(d, task="clustering"),
+    "kind is 'tree'": lambda d: edit_config(d, kind="tree"),
+    "task is 'clustering'": lambda d: edit_config(d, task="clustering"),
     "do not fit": lambda d: edit_weights(d, lambda w: np.concatenate([w, w])),
     "cut off": lambda d: (d / "model.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{"),
     "cut off: .*incomplete": lambda d: (d / "model.safetensors").write_bytes(
         (d / "model.safetensors").read_bytes()[:-4]
     ),
-    "header of 'epoch'": lambda d: (d / "history.tsv").write_text("lr\tloss\n1\t2\n"),
+    "no column 'epoch'": lambda d: (d / "history.tsv").write_text("lr\tloss\n1\t2\n"),
     "no rows": lambda d: (d / "history.tsv").write_text("epoch\tloss\n"),
     "Missing one or more": lambda d: (d / "history.tsv").unlink(),
     "Unrecognized file": lambda d: shutil.copy(d / "config.json", d / "code.py"),
@@ -149,7 +149,8 @@ def test_broken_details(tmp_path, text, message):
 
 def test_min_reads_a_few_rows(tmp_path):
     path = tmp_path / "details.tsv"
-    path.write_text("id\tph\n" + "S\t7\n" * 20 + "S\tacid\n")
+    rows = "".join(f"S{n}\t7\n" for n in range(20))
+    path.write_text(f"id\tph\n{rows}T\tacid\n")
     fmt = RegressionDetailsFormat(str(path), mode="r")
     fmt.validate("min")
     with pytest.raises(ValidationError, match="Line 22"):

@@ -228,7 +228,7 @@ def test_tables_of_something_else_are_refused(tmp_path, text, message):
     [
         ("{", "not JSON"),
         ("[]", "not what cross-validate writes"),
-        ("{}", "lacks, or has wrongly"),
+        ("{}", "It lacks 'schema', 'version'"),
     ],
 )
 def test_runs_of_something_else_are_refused(tmp_path, text, message):

@@ -538,3 +538,31 @@ def test_options_of_nucleotides_that_are_not_hidden(options, message):
     with pytest.raises(InputError, match=message):
         PretrainConfig(**options)
     PretrainConfig(nuc_penalty=0, nuc_mask_ratio=0)
+
+
+#: Whole numbers that may be of any size: what is built or tried does not grow beyond
+#: the data with them.
+HARMLESS = {
+    "asv_chunk_size",
+    "batch_size",
+    "gradient_accumulation_steps",
+    "labels",
+    "max_samples",
+    "patience",
+    "rarefy_depth",
+    "scheduler_patience",
+    "scheduler_t0",
+    "scheduler_t_mult",
+    "target_effective_batch_size",
+    "token_limit",
+    "warmup_steps",
+}
+
+
+def test_sizes_have_an_upper_limit():
+    """So that a slip of the keyboard takes no hour and no memory."""
+    specs = {s.name: s for kind in COMMANDS.values() for s in option_specs(kind)}
+    without = {s.name for s in specs.values() if s.type is int and s.high is None}
+    assert without == HARMLESS
+    with pytest.raises(InputError, match="epochs is 1000000000, but must be"):
+        PretrainConfig(epochs=10**9)

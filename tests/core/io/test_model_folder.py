@@ -10,6 +10,16 @@ from aam_core.io import model_folder
 from aam_core.io.load import load_encoder, read_kind
 from aam_core.nn.encoder import Encoder
 
+#: Of an encoder, that are read again.
+OPTIONS = {
+    "rarefy_depth": 100,
+    "token_limit": 64,
+    "asv_sampling": "abundance",
+    "seed": 1,
+    "penalty": 1.0,
+    "unifrac_metric": "unweighted",
+}
+
 
 @pytest.fixture
 def saved(tmp_path):
@@ -22,7 +32,8 @@ def saved(tmp_path):
         "kind": "encoder",
         "task": None,
         "architecture": vars(arch),
-        "options": {},
+        "options": OPTIONS,
+        "distance": {"scale": 1.0},
         "split": {"training": ["a"], "validation": ["b"]},
         "scores": {"val_loss": math.nan},
     }
@@ -103,8 +114,8 @@ def test_shapes_must_fit_the_config(saved):
 
 def test_width_must_fit_the_weights(saved):
     edit(saved[0], lambda c: c["architecture"].update(embedding_dim=16))
-    with pytest.raises(InputError, match="embedding_dim 16"):
-        model_folder.check_layout(saved[0], "max")
+    with pytest.raises(InputError, match=r"not those .*describes: nucleotides"):
+        load_encoder(saved[0])
 
 
 def test_weights_must_be_finite(saved):
@@ -130,7 +141,7 @@ def test_epochs_must_rise(saved, epochs):
     ("change", "message"),
     [
         (lambda c: c.update(schema=99), "schema 99"),
-        (lambda c: c.update(kind="forest"), "kind 'forest'"),
+        (lambda c: c.update(kind="forest"), "kind is 'forest'"),
         (lambda c: c.update(task="regression"), "no encoder has"),
         (lambda c: c.pop("split"), "lacks 'split'"),
     ],
@@ -149,3 +160,40 @@ def test_an_encoder_is_no_model(saved):
 def test_no_config_is_a_clear_error(tmp_path):
     with pytest.raises(InputError, match="is no encoder or model"):
         model_folder.read_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "no column 'epoch'"),
+        (b"epoch\tval_loss\n", "no rows"),
+        (b"lr\tval_loss\n1\t2\n", "no column 'epoch'"),
+        (b"epoch\tepoch\n1\t2\n", "there twice: 'epoch'"),
+        (b"epoch\t\n1\t2\n", "are empty or there twice"),
+        (b"epoch\tval_loss\n1\t2\t3\n", "line 2 has 3 fields, not 2"),
+        (b"epoch\tval_loss\n1\tx\n", "column 'val_loss' that is not of numbers"),
+        (b"epoch\tval_loss\n1_0\t1\n", "column 'epoch' that is not of numbers"),
+        (b"epoch\tval_loss\nnan\t1\n", "'epoch' that does not count"),
+        (b"epoch\tval_loss\n-1\t1\n", "'epoch' that does not count"),
+        (b"epoch\tval_loss\n1.5\t1\n", "'epoch' that does not count"),
+        (b"epoch\tfold\n1\t1e300\n", "'fold' that does not count"),
+        (b"epoch\tl\xe9\n1\t1\n", "'utf-8' codec"),
+        (b"epoch\n" + b"9" * 200_000, "field larger than field limit"),
+        ("\t".join(["epoch", *map(str, range(5000))]).encode(), "5,001 columns"),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_histories_of_something_else_are_refused(tmp_path, content, message):
+    (tmp_path / model_folder.HISTORY).write_bytes(content)
+    with pytest.raises(InputError) as error:
+        model_folder.read_history(tmp_path)
+    assert message in str(error.value)
+
+
+def test_a_history_may_have_gaps(tmp_path):
+    text = "epoch\tfold\tval_loss\tr2\n1\t1\tinf\t\n1\t2\t0.5\t\n"
+    (tmp_path / model_folder.HISTORY).write_text(text)
+    found = model_folder.read_history(tmp_path)
+    assert found["fold"].tolist() == [1, 2]
+    assert found["val_loss"].tolist() == [math.inf, 0.5]
+    assert found["r2"].isna().all()

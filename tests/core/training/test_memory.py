@@ -32,11 +32,16 @@ from aam_core.nn.transformer import KEPT_AROUND
 from aam_core.reporting import silent
 from aam_core.training import memory, memory_estimate
 from aam_core.training.memory import fit_to_memory, largest_batch
-from aam_core.training.memory_estimate import expected_bytes, load_of, parts_of
+from aam_core.training.memory_estimate import (
+    check_weights,
+    expected_bytes,
+    load_of,
+    parts_of,
+)
 from aam_core.training.pretrain_session import PretrainSession
 from tests import generate
 from tests.forked import in_new_process
-from tests.runs import ONE_NETWORK
+from tests.runs import ONE_NETWORK, go
 from tests.step_memory import measured
 
 CPU = torch.device("cpu")
@@ -495,3 +500,22 @@ def test_batches_of_spawned_processes(inputs):
         for field in dataclasses.fields(expected):
             a, b = getattr(found, field.name), getattr(expected, field.name)
             assert torch.equal(a, b) if torch.is_tensor(a) else np.array_equal(a, b)
+
+
+def test_weights_need_memory_that_is_free(tmp_path, smaller, monkeypatch):
+    """What is too large is refused before anything is built."""
+    largest = ModelOptions(
+        embedding_dim=16_384, attention_heads=1024, attention_layers=256
+    )
+    message = r"parameters \(embedding_dim 16,384, .* GB for its weights alone, but 64"
+    with pytest.raises(InputError, match=message):
+        check_weights(resolve_architecture(largest), 64 * 10**9)
+    small = resolve_architecture(ModelOptions(**generate.SIZES))
+    needed = 4 * sum(p.numel() for p in Encoder(small).parameters())
+    check_weights(small, needed)
+    with pytest.raises(InputError, match="choose a smaller preset"):
+        check_weights(small, needed - 1)
+    monkeypatch.setattr("aam_core.training.run.available", lambda: 1000)
+    with pytest.raises(InputError, match="but 0 MB of memory are free"):
+        go("pretrain", smaller, tmp_path / "m")
+    assert not (tmp_path / "m").exists()
