@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
+from aam_core.data.file_kinds import check_kind
 from aam_core.errors import InputError, some
 
 CHECKED_AT_ONCE = 2_000  #: most samples whose distances are checked at the start
@@ -119,6 +120,8 @@ def read_distance_matrix(
         raise InputError(f"{path} has ids of its own; ids are only given for .npy.")
     if not path.is_file():
         raise InputError(f"There is no file {path}.")
+    if suffix in TEXT_SEPARATORS:
+        check_kind(path, "a distance matrix as text")
     if suffix == ".npy":
         found, matrix = _read_npy(path, ids)
     elif suffix in HDF5_SUFFIXES:

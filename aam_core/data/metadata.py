@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from aam_core.data.file_kinds import check_kind
 from aam_core.errors import InputError, some
 
 ID_HEADERS_ANY_CASE = (
@@ -80,6 +81,7 @@ def read_metadata(path: str | Path) -> pd.DataFrame:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path} is not a file; name a metadata file.")
+    check_kind(path, "metadata")
     delimiter = "," if path.suffix.lower() == ".csv" else "\t"
     try:
         with path.open(newline="", encoding="utf-8-sig") as lines:

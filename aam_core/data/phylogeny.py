@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from aam_core.data.file_kinds import BZIP2, GZIP, check_kind
 from aam_core.errors import InputError, some
 
 if TYPE_CHECKING:
@@ -81,6 +82,9 @@ class Phylogeny:
         """
         import skbio  # takes a second
 
+        if not Path(path).is_file():
+            raise InputError(f"{path} is not a file; name a tree in Newick format.")
+        check_kind(Path(path), "a tree in Newick format", GZIP, BZIP2)
         with _uncollected():
             try:
                 tree = skbio.TreeNode.read(

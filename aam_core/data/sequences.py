@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from aam_core.data.file_kinds import check_kind
 from aam_core.errors import InputError, some
 
 PAD, A, C, G, T, UNKNOWN, MASK = range(7)
@@ -52,6 +53,7 @@ def read_fasta(path: str | Path) -> dict[str, str]:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path} is not a file; name a FASTA file of the sequences.")
+    check_kind(path, "a FASTA file")
     parts: dict[str, list[str]] = {}
     current = None
     with path.open(encoding="utf-8-sig", errors="replace") as lines:

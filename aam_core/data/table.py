@@ -15,8 +15,14 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from aam_core.data.biom_file import read_biom
+from aam_core.data.file_kinds import GZIP, HDF5, check_kind
 from aam_core.errors import InputError, some
 from aam_core.reporting import Report
+
+#: Reads of a sample from which on numpy's hypergeometric distribution is at its limit,
+#: and how many are drawn from as many.
+MANY, MOST_OF_MANY = 1_000_000_000, 10_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,17 +102,14 @@ class FeatureTable:
         path = Path(path)
         if not path.is_file():
             raise InputError(f"{path} is not a file; name a feature table.")
-        try:
-            table = biom.load_table(str(path))
-        except Exception as error:  # biom raises whatever its three parsers do
-            artifact = " Export the artifact first." if path.suffix == ".qza" else ""
-            raise InputError(
-                f"{path} is not a feature table (BIOM, or TSV with features in rows): "
-                f"{type(error).__name__}: {error}.{artifact}"
-            ) from error
+        check_kind(path, "a feature table (BIOM, or text)", GZIP, HDF5)
+        table = read_biom(path)
         if path.suffix in (".tsv", ".txt"):
             _check_last_column(table, path)
-        return cls.from_biom(table)
+        try:
+            return cls.from_biom(table)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
 
     @classmethod
     def _checked(cls, values, sample_ids, feature_ids) -> "FeatureTable":
@@ -122,6 +125,12 @@ class FeatureTable:
                 f"{features[counts.indices[wrong[0]]]!r}; counts must be whole numbers "
                 "from 0 on. Pass the table of reads, not of relative or transformed "
                 "abundances."
+            )
+        sums = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
+        if (huge := sums >= 2**62).any():
+            raise InputError(
+                f"Samples have more reads than can be counted: {some(samples[huge])}. "
+                "Pass the table of reads, or divide its counts."
             )
         counts = counts.astype(np.int64)
         counts.sum_duplicates()
@@ -211,6 +220,13 @@ class FeatureTable:
                 f"{len(shallow):,} of {len(deep):,} samples have fewer than {depth:,} "
                 f"reads (rarefy_depth) and are {fate}: {some(shallow)}."
             )
+        if depth > MOST_OF_MANY and (many := self.depths >= MANY).any():
+            raise InputError(
+                f"Samples of {MANY:,} reads and more are rarefied to "
+                f"{MOST_OF_MANY:,} reads at most, not to {depth:,} (rarefy_depth): "
+                f"{some(self.sample_ids[many])}. Choose a smaller depth, or 0 to keep "
+                "all reads."
+            )
         if keep_shallow:
             deep[:] = True
         # Drawn in the order of the keys, so that the table's is no matter.
@@ -226,12 +242,25 @@ class FeatureTable:
         for row, sample_id in enumerate(self.sample_ids):
             reads = counts.data[counts.indptr[row] : counts.indptr[row + 1]]
             generator = np.random.default_rng([seed, zlib.crc32(sample_id.encode())])
-            if reads.sum() > depth:
+            total = reads.sum()
+            if total > depth and total >= MANY:
+                reads[:] = _some_of_many(reads, depth, generator)
+            elif total > depth:
                 reads[:] = generator.multivariate_hypergeometric(
                     reads, depth, method="marginals"
                 )
         counts.eliminate_zeros()
         return FeatureTable(counts, self.sample_ids, self.feature_ids)
+
+
+def _some_of_many(
+    reads: np.ndarray, depth: int, generator: np.random.Generator
+) -> np.ndarray:
+    """Draw without replacement from more reads than numpy's distribution takes."""
+    ends = np.cumsum(reads)
+    drawn = generator.choice(ends[-1], depth, replace=False, shuffle=False)
+    places = np.searchsorted(ends, drawn, side="right")
+    return np.bincount(places, minlength=len(reads))
 
 
 def _check_last_column(table: biom.Table, path: Path) -> None:

@@ -147,7 +147,7 @@ def test_broken_files(write, lines, message):
 
 def test_utf_16(write):
     path = write(["id\tx", "a\t1"], encoding="utf-16")
-    with pytest.raises(InputError, match="not UTF-8"):
+    with pytest.raises(InputError, match="UTF-16"):
         read_metadata(path)
 
 

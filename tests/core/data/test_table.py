@@ -9,6 +9,7 @@ from scipy import sparse, stats
 
 from aam_core.data.table import FeatureTable
 from aam_core.errors import InputError
+from aam_core.reporting import silent
 
 
 def frame(rng=None, samples=12, features=30):
@@ -201,6 +202,39 @@ def test_rarefy_follows_the_hypergeometric_distribution():
     assert np.corrcoef(drawn["b"], drawn["d"])[0, 1] == pytest.approx(
         expected, abs=0.05
     )
+
+
+def test_samples_of_a_billion_reads_are_rarefied_too():
+    shares = np.array([0.5, 0.3, 0.15, 0.05])
+    counts = (shares * 4e9).astype(np.int64)
+    ids = [f"s{i}" for i in range(300)]
+    table = FeatureTable.from_dataframe(
+        pd.DataFrame([counts] * 300, ids, list("abcd"), dtype=np.int64)
+    )
+    drawn = table.rarefy(200, 3, silent).counts.toarray()
+    assert (drawn.sum(axis=1) == 200).all()
+    expected = 300 * 200 * shares
+    assert stats.chisquare(drawn.sum(axis=0), expected).pvalue > 1e-3
+    spread = 200 * shares * (1 - shares)
+    assert np.allclose(drawn.var(axis=0, ddof=1), spread, rtol=0.35)
+    again = table.take_samples(np.array([7])).rarefy(200, 3, silent).counts.toarray()
+    assert np.array_equal(again[0], drawn[7])
+    with pytest.raises(InputError, match=r"10,000,000 reads at most.*'s0'"):
+        table.rarefy(20_000_000, 3, silent)
+
+
+def test_without_replacement_even_of_a_billion():
+    """A feature of one read is never drawn twice."""
+    rows = pd.DataFrame([[10**9, *[1] * 50]], ["s"], [f"f{i}" for i in range(51)])
+    drawn = FeatureTable.from_dataframe(rows).rarefy(10_000_000, 0, silent)
+    assert drawn.counts.sum() == 10_000_000
+    assert drawn.counts.data[1:].max(initial=1) == 1
+
+
+def test_more_reads_than_can_be_counted_are_refused():
+    rows = pd.DataFrame([[2.0**62, 2.0**62], [1, 1]], ["huge", "s"], ["a", "b"])
+    with pytest.raises(InputError, match="more reads than can be counted: 'huge'"):
+        FeatureTable.from_dataframe(rows)
 
 
 def test_rarefy_is_independent_of_order_and_other_samples():
