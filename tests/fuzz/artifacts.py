@@ -110,7 +110,8 @@ def _replace(path: Path, how: str) -> None:
         (path.parent / "__init__.py").write_text("raise SystemExit")
         return
     if how == "other":
-        shutil.copyfile(path.parent / HISTORY, path)
+        other = CONFIG if path.name == HISTORY else HISTORY
+        path.write_bytes((path.parent / other).read_bytes())
         return
     path.unlink()
     if how == "empty":

@@ -117,6 +117,7 @@ def test_registration_imports_no_torch():
     assert "torch" not in loaded - others  # some versions of scikit-bio import it
     ours = {n.removeprefix("aam_core.") for n in loaded if n.startswith("aam_core.")}
     light = {"config", "errors", "io", "io.model_folder", "reporting"}
+    light |= {"io.config_rules", "io.json_file", "io.rules"}  # of config.json
     assert {n for n in ours if not n.startswith("config.")} <= light
 
 

@@ -239,3 +239,37 @@ def test_runs_of_something_else_are_refused(tmp_path, text, message):
     (tmp_path / "run.json").unlink()
     with pytest.raises(InputError, match=r"no run\.json: name a folder"):
         read_cross_validation(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\xff\xfe" + HEAD.encode(), "is not the table that cross-validate writes"),
+        ((HEAD + '"' + "x" * 200_000).encode(), "is not the table"),
+        ((HEAD[:-1] + "\tid\n" + ROW).encode(), "Two columns have the same name"),
+        ((HEAD + ROW.replace("\t9\t", "\t0\t")).encode(), "training is '0'"),
+        ((HEAD + ROW.replace("\t9\t", f"\t{'9' * 5000}\t")).encode(), "not a count"),
+        ((HEAD + ROW.replace("\t9\t", "\t٣\t")).encode(), "not a count"),
+        ((HEAD + ROW.replace("\t3\n", "\tx\n")).encode(), "'forest_predicted'"),
+        ((HEAD + ROW.replace("\t1\t2\t", "\thigh\t2\t")).encode(), "in 'true'"),
+    ],
+    ids=lambda value: repr(value)[-40:],
+)
+def test_damaged_tables_are_refused(tmp_path, content, message):
+    write_cross_validation(table_of("regression", 12, 1, 2), tmp_path)
+    (tmp_path / "predictions.tsv").write_bytes(content)
+    with pytest.raises(InputError) as error:
+        read_cross_validation(tmp_path)
+    assert message in str(error.value)
+
+
+def test_classes_of_the_table_are_those_of_the_run(tmp_path):
+    found = table_of("classification", 12, 1, 2)
+    found.run["classes"] = ["a", "b"]
+    write_cross_validation(found, tmp_path)
+    with pytest.raises(InputError, match="has the classes 'c', which"):
+        read_cross_validation(tmp_path)
+    found.run["classes"] = ["a", "b", "c", "d"]
+    write_cross_validation(found, tmp_path)
+    with pytest.raises(InputError, match="lacks the columns 'aam_probability_d'"):
+        read_cross_validation(tmp_path)
