@@ -9,6 +9,17 @@ class InputError(ValueError):
     """The input or an option is wrong, and the message says how to mend it."""
 
 
+class RunError(Exception):
+    """A run ended after it had done work; what it saved stays, and the message says so.
+
+    Unlike an `InputError`, it refuses nothing.
+    """
+
+
+class NotFinite(InputError):
+    """A loss is no longer a finite number."""
+
+
 def some(ids: Iterable, shown: int = SHOWN_IDS) -> str:
     """List up to five ids, and say how many more there are.
 

@@ -5,6 +5,7 @@ import qiime2
 from q2_types.feature_data import DNAFASTAFormat
 
 from aam_core.config import CrossValidateConfig
+from aam_core.training.stop import Action
 from q2_aam._formats import (
     AAMCrossValidationDirectoryFormat,
     AAMEncoderDirectoryFormat,
@@ -29,26 +30,27 @@ def cross_validate(
     **options,
 ) -> AAMCrossValidationDirectoryFormat:
     """Compare with a forest by repeated folds."""
-    config = CrossValidateConfig(**options)
+    with Action():
+        config = CrossValidateConfig(**options)
 
-    from aam_core.commands.cross_validate import cross_validate as run
-    from aam_core.io.cross_validation import write_cross_validation
+        from aam_core.commands.cross_validate import cross_validate as run
+        from aam_core.io.cross_validation import write_cross_validation
 
-    numeric = isinstance(metadata, qiime2.NumericMetadataColumn)
-    found = run(
-        config,
-        task="regression" if numeric else "classification",
-        column=metadata.name,
-        **table_inputs(table, sequences),
-        metadata=column_and_groups(metadata, groups),
-        group_column=None if groups is None else groups.name,
-        encoder=directory(encoder),
-        report=report,
-    )
-    result = AAMCrossValidationDirectoryFormat()
-    write_cross_validation(found, result.path)
-    repeat_at_end(_said(found.run))
-    return result
+        numeric = isinstance(metadata, qiime2.NumericMetadataColumn)
+        found = run(
+            config,
+            task="regression" if numeric else "classification",
+            column=metadata.name,
+            **table_inputs(table, sequences),
+            metadata=column_and_groups(metadata, groups),
+            group_column=None if groups is None else groups.name,
+            encoder=directory(encoder),
+            report=report,
+        )
+        result = AAMCrossValidationDirectoryFormat()
+        write_cross_validation(found, result.path)
+        repeat_at_end(_said(found.run))
+        return result
 
 
 def _said(run: dict) -> list[str]:

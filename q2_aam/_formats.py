@@ -115,7 +115,7 @@ class AAMTrainingStateFormat(BinaryFileFormat):
     """`state.pt`: what a run that was stopped needs to resume. No code in it is run."""
 
     def _validate_(self, level: str) -> None:
-        from aam_core.io.model_folder import check_state
+        from aam_core.io.training_state import check_state
 
         with as_validation():
             check_state(str(self.path), level)

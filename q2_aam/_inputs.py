@@ -16,7 +16,8 @@ from q2_types.tree import NewickFormat
 from qiime2.plugin.model import DirectoryFormat
 
 from aam_core.errors import InputError
-from aam_core.io.model_folder import STATE, check_entries, read_config
+from aam_core.io.model_folder import check_entries, read_config
+from aam_core.io.training_state import STATE
 from aam_core.reporting import closing_lines
 
 
@@ -117,9 +118,10 @@ def tell_at_end(artifact: DirectoryFormat) -> None:
     if not config.get("completed", True):
         stopped = (
             "The run was stopped before its end: the result is the best model so far, "
-            "marked as not completed. To resume, repeat the command with this result "
-            "as resume_from."
+            "marked as not completed."
         )
+        if (Path(str(artifact)) / STATE).is_file():
+            stopped += " To resume, repeat the command with this result as resume_from."
         report(stopped)
         lines.append(stopped)
     repeat_at_end(lines)

@@ -7,6 +7,7 @@ from q2_types.feature_data import DNAFASTAFormat
 from q2_types.tree import NewickFormat
 
 from aam_core.config import PretrainConfig
+from aam_core.training.stop import Action
 from q2_aam._formats import AAMEncoderDirectoryFormat
 from q2_aam._inputs import (
     directory,
@@ -32,21 +33,22 @@ def pretrain(
     **options,
 ) -> AAMEncoderDirectoryFormat:
     """Learn an encoder from unlabelled samples."""
-    config = PretrainConfig(**options)
+    with Action():
+        config = PretrainConfig(**options)
 
-    from aam_core.commands.pretrain import pretrain as run
+        from aam_core.commands.pretrain import pretrain as run
 
-    learned = AAMEncoderDirectoryFormat()
-    run(
-        config,
-        directory(learned),
-        **table_inputs(table, sequences),
-        **distance_inputs(phylogeny, distance_matrix),
-        metadata=frame(metadata),
-        encoder=directory(pretrained_encoder),
-        report=report,
-        state=directory(learned),
-        resume_from=state_folder(resume_from),
-    )
-    tell_at_end(learned)
-    return learned
+        learned = AAMEncoderDirectoryFormat()
+        run(
+            config,
+            directory(learned),
+            **table_inputs(table, sequences),
+            **distance_inputs(phylogeny, distance_matrix),
+            metadata=frame(metadata),
+            encoder=directory(pretrained_encoder),
+            report=report,
+            state=directory(learned),
+            resume_from=state_folder(resume_from),
+        )
+        tell_at_end(learned)
+        return learned

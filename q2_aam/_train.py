@@ -8,6 +8,7 @@ from q2_types.feature_data import DNAFASTAFormat
 from q2_types.tree import NewickFormat
 
 from aam_core.config import TrainConfig
+from aam_core.training.stop import Action
 from q2_aam._formats import AAMEncoderDirectoryFormat, AAMModelDirectoryFormat
 from q2_aam._inputs import (
     as_details,
@@ -35,21 +36,22 @@ def train(
     **options,
 ) -> (AAMModelDirectoryFormat, pd.Series, pd.DataFrame):
     """Learn to predict sample metadata."""
-    config = TrainConfig(**options)
+    with Action():
+        config = TrainConfig(**options)
 
-    from aam_core.commands.train import train as run
+        from aam_core.commands.train import train as run
 
-    model = AAMModelDirectoryFormat()
-    found = run(
-        config,
-        directory(model),
-        **table_inputs(table, sequences),
-        **distance_inputs(phylogeny, distance_matrix),
-        metadata=frame(metadata),
-        encoder=directory(encoder),
-        report=report,
-        state=directory(model),
-        resume_from=state_folder(resume_from),
-    )
-    tell_at_end(model)
-    return model, as_predictions(found.predictions), as_details(found.details)
+        model = AAMModelDirectoryFormat()
+        found = run(
+            config,
+            directory(model),
+            **table_inputs(table, sequences),
+            **distance_inputs(phylogeny, distance_matrix),
+            metadata=frame(metadata),
+            encoder=directory(encoder),
+            report=report,
+            state=directory(model),
+            resume_from=state_folder(resume_from),
+        )
+        tell_at_end(model)
+        return model, as_predictions(found.predictions), as_details(found.details)

@@ -35,6 +35,7 @@ from aam_core.config import (
     SamplesConfig,
     TrainConfig,
 )
+from aam_core.runtime.forks import one_thread_in_forks
 from q2_aam import __version__, _examples
 from q2_aam._baseline import rf_baseline
 from q2_aam._cross_validate import cross_validate
@@ -620,5 +621,6 @@ _register_front_door(
     _examples.regress_samples_example,
 )
 
+one_thread_in_forks()
 importlib.import_module("q2_aam._transformers")
 importlib.import_module("q2_aam._validators")

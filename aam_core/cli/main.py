@@ -104,6 +104,7 @@ def pretrain(
                 tensorboard=folder / "tensorboard",
                 state=folder / LAST,
                 resume_from=earlier,
+                keep_state=True,
             )
             write_lists(folder)
 
@@ -148,6 +149,7 @@ def train(table: Path, sequences: Path | None, metadata: Path, **given: Any) -> 
                 tensorboard=folder / "tensorboard",
                 state=folder / LAST,
                 resume_from=earlier,
+                keep_state=True,
             )
             write_lists(folder)
             if not rank():

@@ -118,6 +118,7 @@ def run_front_door(
             encoder=model_in(pretrained_encoder),
             state=folder / LAST,
             resume_from=earlier,
+            keep_state=True,
         )
         write_lists(folder)
         for stem, frame in {

@@ -9,10 +9,14 @@ from pathlib import Path
 from aam_core.distributed.launch import rank
 from aam_core.errors import InputError
 from aam_core.io.cross_validation import is_completed
-from aam_core.io.model_folder import STATE, find_state
-from aam_core.io.run_layout import CELLS, LAST
+from aam_core.io.model_folder import CONFIG, read_config
+from aam_core.io.run_layout import BEST, CELLS, LAST
+from aam_core.io.training_state import STATE, find_state
+from aam_core.training.stop import Interrupted
 
 LOG = "aam.log"
+#: What a run that learned nothing leaves, if it is killed.
+TRACES = (LOG, "tensorboard")
 
 logger = logging.getLogger("aam_core")
 
@@ -30,8 +34,9 @@ def run_folder(
 
     It is empty, or that of the interrupted run that resumes. An earlier run is
     removed only when this one has ended well; a run that is refused leaves nothing
-    behind, one that is interrupted its training state. Of several processes of
-    torchrun, the first one does all this.
+    behind, one that is interrupted its training state, which goes when a complete
+    model and all that belongs to it are written. Of several processes of torchrun,
+    the first one does all this.
     """
     if rank():
         yield folder
@@ -44,21 +49,24 @@ def run_folder(
             )
         with messages(folder / LOG), resume_hint(folder):
             yield folder
+            end_state(folder)
         return
     earlier = set_aside(folder, overwrite)
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with messages(folder / LOG), resume_hint(folder):
             yield folder
+            end_state(folder)
     except BaseException as error:
-        if not isinstance(error, InputError) and how_to_resume(folder):
+        refused = isinstance(error, InputError | Interrupted)
+        if has_result(folder) or (how_to_resume(folder) and not refused):
             if earlier is not None:
                 with messages(folder / LOG):
                     logger.info(f"The run that it was to replace is in {earlier}.")
             raise
         if (folder / LAST).is_dir():
             shutil.rmtree(folder / LAST.parent)  # it holds nothing else yet
-        if earlier is not None or [p.name for p in folder.iterdir()] == [LOG]:
+        if earlier is not None or has_traces_only(folder):
             shutil.rmtree(folder)
         if earlier is not None:
             earlier.rename(folder)
@@ -67,11 +75,38 @@ def run_folder(
         shutil.rmtree(earlier)
 
 
+def has_model(folder: Path) -> bool:
+    """Whether a run has written its model."""
+    return (folder / BEST / CONFIG).is_file()
+
+
+def has_traces_only(folder: Path) -> bool:
+    """Whether a folder is empty, or a run that was in it learned nothing."""
+    return all(path.name in TRACES for path in folder.iterdir())
+
+
+def has_result(folder: Path) -> bool:
+    """Whether a run has written a model, or the first cell of a cross-validation."""
+    return has_model(folder) or any((folder / CELLS).glob("repeat*.json"))
+
+
+def end_state(folder: Path) -> None:
+    """Remove the training state of a run that is complete."""
+    if has_model(folder) and read_config(folder / BEST).get("completed", True):
+        shutil.rmtree(folder / LAST, ignore_errors=True)
+
+
 def set_aside(folder: Path, overwrite: bool) -> Path | None:
     """Rename an earlier run that is to be overwritten; its new name."""
-    if not folder.exists() or not any(folder.iterdir()):
+    if not folder.exists() or has_traces_only(folder):
         return None
     if not overwrite:
+        if how := how_to_resume(folder):
+            raise InputError(
+                f"{folder} holds a run that is not complete: {how} resumes it; "
+                "--overwrite starts again, and deletes it in the end; or choose "
+                "another --output-dir."
+            )
         raise InputError(
             f"{folder} holds an earlier run: choose another --output-dir, or pass "
             "--overwrite."
@@ -106,6 +141,10 @@ def resume_hint(folder: Path) -> Iterator[None]:
         yield
     except InputError:
         raise  # it would fail again
+    except Interrupted:
+        if has_result(folder):
+            _tell_resume(folder, "The run was interrupted.")
+        raise
     except BaseException:
         _tell_resume(folder, "The run was interrupted.")
         raise
@@ -117,12 +156,19 @@ def _tell_resume(folder: Path, what: str) -> None:
         logger.info(f"{what} To resume, repeat the command with {how}")
 
 
+class _LogFile(logging.FileHandler):
+    """The log of a run, which goes on where it cannot be written, as on a full disk."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """All that it says is on the screen, too."""
+
+
 @contextlib.contextmanager
 def messages(log: Path | None = None) -> Iterator[None]:
     """Show what the engine reports, and write it to a file too."""
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     if log is not None:
-        handlers.append(logging.FileHandler(log))
+        handlers.append(_LogFile(log))
         handlers[1].setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     level = logger.level
     logger.setLevel(logging.INFO)

@@ -11,18 +11,22 @@ from aam_core.cli.files import DIRECTORY, FILE, NEW, read_metadata
 from aam_core.cli.options import Flag
 from aam_core.config import ColumnOptions
 from aam_core.distributed.launch import rank
-from aam_core.errors import InputError
+from aam_core.errors import InputError, RunError
+from aam_core.training.stop import Action
 
 
 @contextlib.contextmanager
 def clear_errors() -> Iterator[None]:
-    """Show an `InputError` as one message, without a traceback.
+    """Show an `InputError` or `RunError` as one message, without a traceback.
+
+    Requests to end are heeded from the first line of the command to its last.
 
     Processes of torchrun mostly find the same error; the others say who they are.
     """
     try:
-        yield
-    except InputError as error:
+        with Action():
+            yield
+    except (InputError, RunError) as error:
         who = f"(process {rank()}) " * bool(rank())
         raise click.ClickException(f"{who}{error}") from None
 

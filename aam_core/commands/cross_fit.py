@@ -4,6 +4,7 @@ Shapes: N samples of the study, O outputs, Q quantiles.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from functools import cached_property
 from typing import Any
@@ -33,15 +34,16 @@ from aam_core.io.load import network_prefix
 from aam_core.io.model_folder import WEIGHTS
 from aam_core.metrics import classification_metrics, regression_metrics
 from aam_core.reporting import Log, Report, progress
-from aam_core.training.program import Finished, Prepared, Trained
+from aam_core.training.program import Begun, Finished, Part, Prepared, Trained
 from aam_core.training.run import outcome
+from aam_core.training.stop import Interrupted, StopRequest
 from aam_core.training.train_session import BASE, head_shape
 
 #: Samples whose members take long enough to be told.
 MANY = 500
 
 
-class CrossFit:
+class CrossFit(Begun):
     """The ensemble of one run, from its folds to its model.
 
     Parameters
@@ -97,8 +99,12 @@ class CrossFit:
             return ()
         return beside
 
-    def fit_classical(self) -> None:
-        """Fit kernel and trees without each fold, and predict the fold."""
+    def fit_classical(self, stop: StopRequest) -> None:
+        """Fit kernel and trees, to all samples and without each fold.
+
+        When the first fold is predicted there is a model; a request to end is heeded
+        from then on.
+        """
         if not (members := self._members):
             return
         total, parts = len(self.prepared.rows), self.prepared.parts
@@ -108,23 +114,46 @@ class CrossFit:
             + (f", in {len(parts)} folds" if len(parts) > 1 else "")
             + (", which may take minutes." if total > MANY else ".")
         )
-        samples = self.samples
         fits = len(parts) + (len(parts) > 1)  # of the folds, and of all samples
         with progress(None, total=fits, desc=" and ".join(members), unit="fit") as bar:
-            for part in parts:
-                fitted = part.fitted
-                classical, own = self._fitted(members, samples, part.labels, fitted)
-                ids = self.prepared.inputs.study.table.sample_ids[part.held_out]
-                for name, raw in classical.predict(own.take(part.held_out)).items():
-                    check_finite(raw, ids, f"What the member {name} learns", "samples")
-                    self._take(name, raw, part.labels, part.held_out)
-                bar.update()
             if len(parts) > 1:
-                classical, _ = self._fitted(
-                    members, samples, self.labels, self.prepared.rows
+                every = self.prepared.rows
+                self.classical, _ = self._fitted(
+                    members, self.samples, self.labels, every
                 )
                 bar.update()
-        self.classical = classical
+            for number, part in enumerate(parts):
+                try:
+                    with stop.interruptible() if number else nullcontext():
+                        self._fit_without(part, members)
+                except Interrupted:
+                    if not number:
+                        raise
+                    self._tell_cut(number, stop.reason)
+                    return
+                bar.update()
+                self.suffices = not self.labels.decoder.quantiles  # the network's
+                if self.suffices:
+                    stop.learned()
+
+    def _fit_without(self, part: Part, members: tuple[str, ...]) -> None:
+        """Fit members without a fold, and keep what they predict of it."""
+        classical, own = self._fitted(members, self.samples, part.labels, part.fitted)
+        if self.classical is None:  # the only fit
+            self.classical = classical
+        ids = self.prepared.inputs.study.table.sample_ids[part.held_out]
+        for name, raw in classical.predict(own.take(part.held_out)).items():
+            check_finite(raw, ids, f"What the member {name} learns", "samples")
+            self._take(name, raw, part.labels, part.held_out)
+
+    def _tell_cut(self, number: int, reason: str) -> None:
+        """Say that some folds are not predicted."""
+        self.stopped = reason
+        self.report(
+            f"The fitting stopped after fold {number} of {len(self.prepared.parts)} "
+            f"because {reason}; weights and scores are by those folds, and the model "
+            "is marked as not completed."
+        )
 
     def _fitted(self, members, samples, labels, rows):
         """Members fitted to these rows, and the samples with their categories."""

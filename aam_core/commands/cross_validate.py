@@ -22,7 +22,7 @@ from aam_core.config import CrossValidateConfig
 from aam_core.data.splits import check_groups, group_names, read_groups
 from aam_core.data.table import FeatureTable
 from aam_core.data.targets import read_target
-from aam_core.errors import InputError, some
+from aam_core.errors import InputError, RunError, some
 from aam_core.io.cross_validation import ALL, NAMES, SCHEMA, CrossValidated
 from aam_core.reporting import Log, Report, duration, logger
 from aam_core.training.stop import Interrupted, Interruption
@@ -169,18 +169,21 @@ def _run(
     left = [cell for cell in plan if cell.name not in kept.results]
     began, worked = time.monotonic(), 0
     with Interruption(given.config.max_hours) as stop:
+        if kept.results:
+            stop.learned()
         for number, cell in enumerate(left, start=1):
             try:
                 with stop.interruptible():
                     result = compute(cell, given, stop.hours_left)
-            except Interrupted:
-                return stop.reason or "training was stopped"
-            except InputError as error:
+            except (Interrupted, InputError, RunError) as error:
+                if isinstance(error, Interrupted) and stop.reason:
+                    return stop.reason
                 if not kept.results:
                     raise InputError(f"{_place(cell, given)}: {error}") from None
                 log(f"{_place(cell, given)} failed, and is left out: {error}")
                 continue
             kept.keep(cell, result)
+            stop.learned()
             worked += len(cell.training)
             pace = (time.monotonic() - began) / worked
             ahead = pace * sum(len(c.training) for c in left[number:])

@@ -174,7 +174,7 @@ def compute(cell: Cell, given: Given, hours: float | None = None) -> dict[str, A
         )
         saved = read_config(model)
         if not saved["completed"]:
-            raise Interrupted
+            raise Interrupted(f"training stopped because {saved['stopped']}")
         use = PredictConfig(device=config.device, missing_features="drop")
         ours = predict(use, model, table=new, report=said.append, **reads)
     depth = saved["options"]["rarefy_depth"]

@@ -17,7 +17,14 @@ from aam_core.errors import InputError
 from aam_core.nn.encoder import Encoder
 from aam_core.reporting import Log, Report, logger
 from aam_core.training.pretrain_session import PretrainSession
-from aam_core.training.program import Finished, Part, Prepared, RunFiles, Trained
+from aam_core.training.program import (
+    Begun,
+    Finished,
+    Part,
+    Prepared,
+    RunFiles,
+    Trained,
+)
 from aam_core.training.run import (
     outcome,
     resolve_from,
@@ -25,6 +32,7 @@ from aam_core.training.run import (
     with_effort_of,
     with_preset,
 )
+from aam_core.training.stop import StopRequest
 
 
 @on_all_devices
@@ -42,6 +50,7 @@ def pretrain(
     tensorboard: Path | None = None,
     state: Path | None = None,
     resume_from: Path | None = None,
+    keep_state: bool = False,
 ) -> None:
     """Learn an encoder from samples without labels.
 
@@ -74,15 +83,19 @@ def pretrain(
     resume_from : Path, optional
         Folder with the state of an interrupted run, which then resumes as if it had
         never been interrupted. It may be `state`.
+    keep_state : bool
+        Leave the state of a complete run to the caller, who has more to write.
 
     Raises
     ------
     InputError
         If the input or an option is wrong; before training starts.
+    RunError
+        If training cannot go on, and there is no model yet.
     """
     sources = Sources(table, sequences, phylogeny, distances)
     program = Pretraining(config, sources, metadata)
-    files = RunFiles(output, encoder, tensorboard, state, resume_from)
+    files = RunFiles(output, encoder, tensorboard, state, resume_from, keep_state)
     run_training(program, files, report)
 
 
@@ -120,8 +133,15 @@ class Pretraining:
         config = with_effort_of(config, arch, inputs, parts, device)
         return Prepared(config, arch, inputs, parts)
 
-    def begin(self, prepared: Prepared, strategy: Strategy, report: Report) -> None:
+    def begin(
+        self,
+        prepared: Prepared,
+        strategy: Strategy,
+        stop: StopRequest,
+        report: Report,
+    ) -> Begun:
         """Nothing is to do before."""
+        return Begun()
 
     def model(self, base: Encoder, part: Part) -> Encoder:
         """The encoder itself is trained."""
@@ -140,7 +160,7 @@ class Pretraining:
         return PretrainSession(prepared.config, model, prepared.inputs, *sides, device)
 
     def finish(
-        self, prepared: Prepared, begun: None, trained: Sequence[Trained], report: Log
+        self, prepared: Prepared, begun: Begun, trained: Sequence[Trained], report: Log
     ) -> Finished:
         """Nothing is left to do."""
         (only,) = trained

@@ -58,6 +58,7 @@ def predict_samples(
     encoder: Path | None = None,
     state: Path | None = None,
     resume_from: Path | None = None,
+    keep_state: bool = False,
     report: Report = logger.info,
 ) -> SamplesResult:
     """Fit a model and a forest, predict what neither was fitted to, and compare.
@@ -72,7 +73,7 @@ def predict_samples(
         What is predicted.
     column : str
         Column of the metadata that is predicted.
-    table, metadata, sequences, encoder, state, resume_from
+    table, metadata, sequences, encoder, state, resume_from, keep_state
         As for `train`; an encoder is kept as it is.
     group_column : str, optional
         Column whose groups are never divided.
@@ -103,6 +104,7 @@ def predict_samples(
         encoder=encoder,
         state=state,
         resume_from=resume_from,
+        keep_state=keep_state,
         report=report,
     )
     if held_out:

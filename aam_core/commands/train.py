@@ -36,6 +36,7 @@ from aam_core.training.run import (
     with_effort_of,
     with_preset,
 )
+from aam_core.training.stop import StopRequest
 from aam_core.training.train_session import TrainSession, head_shape, set_first_guess
 
 
@@ -54,6 +55,7 @@ def train(
     tensorboard: Path | None = None,
     state: Path | None = None,
     resume_from: Path | None = None,
+    keep_state: bool = False,
 ) -> Predictions:
     """Learn to predict sample metadata, with or without a pre-trained encoder.
 
@@ -85,6 +87,8 @@ def train(
     resume_from : Path, optional
         Folder with the state of an interrupted run, which then resumes as if it had
         never been interrupted. It may be `state`.
+    keep_state : bool
+        Leave the state of a complete run to the caller, who has more to write.
 
     Returns
     -------
@@ -97,12 +101,14 @@ def train(
     ------
     InputError
         If the input or an option is wrong; before training starts.
+    RunError
+        If training cannot go on, and there is no model yet.
     """
     sources = Sources(table, sequences, phylogeny, distances)
     if config.cross_fit is None:
         config = dataclasses.replace(config, cross_fit=FOLDS[config.effort])
     config, encoder = with_general_encoder(config, encoder, sources)
-    files = RunFiles(output, encoder, tensorboard, state, resume_from)
+    files = RunFiles(output, encoder, tensorboard, state, resume_from, keep_state)
     return run_training(Training(config, sources, metadata), files, report)
 
 
@@ -277,13 +283,21 @@ class Training:
         found = read_groups(self.metadata, self.config.group_column, ids)
         return None if found is None else group_names(ids, found)
 
-    def begin(self, prepared: Prepared, strategy: Strategy, report: Report) -> CrossFit:
+    def begin(
+        self,
+        prepared: Prepared,
+        strategy: Strategy,
+        stop: StopRequest,
+        report: Report,
+    ) -> CrossFit:
         """Fit kernel and trees without each of the folds."""
         groups_N = self.groups(prepared.inputs.study.table.sample_ids)
         cross_fit = CrossFit(prepared.config, prepared, groups_N, report)
         if strategy.main:
-            cross_fit.fit_classical()
+            cross_fit.fit_classical(stop)
         strategy.wait_for_main()
+        cross_fit.suffices = strategy.broadcast(cross_fit.suffices)
+        cross_fit.stopped = strategy.broadcast(cross_fit.stopped)
         return cross_fit
 
     def model(self, base: Encoder, part: Part) -> SequencePredictor:

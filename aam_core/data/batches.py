@@ -79,6 +79,12 @@ class Batch:
         """The batch with its tensors on `device`."""
         return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
+    def packed(self) -> "PackedBatch":
+        """The batch as it travels between processes."""
+        found = {f.name: getattr(self, f.name) for f in fields(self)}
+        arrays = {n: v.numpy() for n, v in found.items() if torch.is_tensor(v)}
+        return PackedBatch(found | arrays, tuple(arrays))
+
     def pin_memory(self) -> "Batch":
         """The batch in memory that a GPU reads while the program goes on.
 
@@ -90,6 +96,27 @@ class Batch:
         found = {f.name: getattr(self, f.name) for f in fields(self)}
         changed = {n: change(v) for n, v in found.items() if torch.is_tensor(v)}
         return replace(self, **changed)
+
+
+@dataclass(frozen=True)
+class PackedBatch:
+    """A batch in arrays, which go from a worker process through a pipe.
+
+    Tensors would go through shared memory, of which a container has little (64 MB are
+    usual): where it ends, a worker fails in silence, and the run waits for ever.
+    """
+
+    content: dict[str, Any]
+    tensors: tuple[str, ...]  #: names of those that are tensors of the batch
+
+    def unpacked(self) -> Batch:
+        """The batch itself."""
+        made = {n: torch.from_numpy(self.content[n]) for n in self.tensors}
+        return Batch(**self.content | made)
+
+    def pin_memory(self) -> Batch:
+        """The batch in memory that a GPU reads; a `DataLoader` calls this."""
+        return self.unpacked().pin_memory()
 
 
 def chunks_of(
@@ -318,28 +345,34 @@ def loader(
         sampler=batches,
         batch_size=None,
         num_workers=workers,
-        collate_fn=_same,
+        collate_fn=Batch.packed if workers else _same,
         worker_init_fn=_heed_parent_only,
         pin_memory=device.type == "cuda",
     )
 
 
 def start(batches: Iterable[Batch]) -> Iterator[Batch]:
-    """Begin an epoch, with SIGTERM held back while worker processes are made.
+    """Begin an epoch, with signals held back while worker processes are made.
 
-    Batch systems send SIGTERM to all processes of a job. The main process then ends
-    training well, and ends its workers itself; a worker that is still being made
-    would die of the signal and take the main process with it.
+    Batch systems send SIGTERM to all processes of a job, and a terminal SIGINT. The
+    main process then ends training well, and ends its workers itself; a worker that is
+    still being made would die of the signal and take the main process with it.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     try:
-        return iter(batches)
+        made = iter(batches)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return map(_unpacked, made)
+
+
+def _unpacked(batch: Batch | PackedBatch) -> Batch:
+    return batch.unpacked() if isinstance(batch, PackedBatch) else batch
 
 
 def _heed_parent_only(worker: int) -> None:
     """Let a worker process end by a SIGTERM of its parent, and of nobody else."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     if not hasattr(signal, "sigwaitinfo"):  # macOS
         return
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})

@@ -21,10 +21,11 @@ from collections.abc import Callable, Iterator
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from aam_core.config import RunConfig
-from aam_core.errors import InputError
+from aam_core.errors import InputError, RunError
 from aam_core.reporting import Report
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 PROCESSES = ("auto", "fsdp", "ddp")  #: strategies of several processes
 LAUNCHED = "WORLD_SIZE"  #: in the environment of a process that torchrun started
+#: What asks a run to end: batch systems send the first, Ctrl-C the second.
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 #: Seconds between looks at whether the parent process lives.
 WATCH = 0.5
 
@@ -225,6 +228,8 @@ def launch(
     ------
     InputError
         If a process raised one.
+    RunError
+        If it ended one after training had begun.
     RuntimeError
         If a process failed or was killed; with its traceback.
     """
@@ -291,8 +296,9 @@ def _work(
     try:
         found = run(config, output, report=lambda line: say(("report", line)), **inputs)
     except BaseException as error:
-        kind = "input" if isinstance(error, InputError) else "error"
-        text = str(error) if kind == "input" else traceback.format_exc()
+        kind = "run" if isinstance(error, RunError) else "error"
+        kind = "input" if isinstance(error, InputError) else kind
+        text = traceback.format_exc() if kind == "error" else str(error)
         say((kind, (rank(), text)))
         sys.stderr.flush()
         os._exit(1)  # others may wait for this one in a way that only its end resolves
@@ -336,9 +342,9 @@ class _Heard:
 
     def error(self, raised: BaseException) -> Exception:
         """Why the processes failed; the others fail too when one has ended."""
-        refused = [text for kind, _, text in self.errors if kind == "input"]
-        if refused:
-            return InputError(refused[0])
+        for kind, raised_as in (("input", InputError), ("run", RunError)):
+            if found := [text for said, _, text in self.errors if said == kind]:
+                return raised_as(found[0])
         killed = _killed(raised)
         if killed:
             return RuntimeError(
@@ -347,7 +353,7 @@ class _Heard:
                 "devices."
             )
         if self.asked_to_end and not self.errors:
-            return RuntimeError(
+            return RunError(
                 "The run was asked to end (SIGTERM) before its training had begun or "
                 "after it: there is no result."
             )
@@ -367,17 +373,26 @@ def _killed(raised: BaseException) -> str | None:
 
 @contextlib.contextmanager
 def _passed_on(heard: _Heard) -> Iterator[None]:
-    """Pass SIGTERM on to the processes, where Python lets us handle signals."""
+    """Pass requests to end on to the processes, where Python lets us handle signals.
+
+    A terminal sends SIGINT to them, too; what they get from here is always SIGTERM.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(
-        signal.SIGTERM, lambda number, frame: heard.send(signal.SIGTERM)
-    )
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and heard.asked_to_end:
+            raise KeyboardInterrupt
+        heard.send(signal.SIGTERM)
+
+    numbers = [n for n in SIGNALS if signal.getsignal(n) != signal.SIG_IGN]
+    before = {number: signal.signal(number, pass_on) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ DDP take, is dL/dθ. No factor is left, however often a step gathers.
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -307,3 +308,13 @@ class SharedStop:
                 reasons = [r for r in self.strategy.all_gather(own) if r is not None]
                 self._reason = reasons[0]
         return self._reason
+
+    def learned(self) -> None:
+        """From now on there is something to keep."""
+        self.request.learned()
+
+    def interruptible(self) -> AbstractContextManager[None]:
+        """Work that takes all processes: none of them can leave it alone."""
+        return nullcontext()
+
+    waiting = interruptible

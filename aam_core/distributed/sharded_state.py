@@ -22,6 +22,7 @@ import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
 from torch.distributed.checkpoint import FileSystemReader, FileSystemWriter
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import _StorageInfo
 from torch.distributed.checkpoint.metadata import (
     ChunkStorageMetadata,
@@ -33,8 +34,8 @@ from torch.distributed.checkpoint.metadata import (
 )
 
 from aam_core.errors import InputError
+from aam_core.io.training_state import LIST, sum_of
 
-LIST = "parts.json"  #: where each part of each tensor lies
 SCHEMA = 1
 #: What weights and moments can be made of.
 DTYPES = {
@@ -60,7 +61,9 @@ class ShardWriter(FileSystemWriter):
             }
             for name, found in metadata.state_dict_metadata.items()
         }
-        text = json.dumps({"schema": SCHEMA, "tensors": tensors})
+        files = sorted(Path(self.path).iterdir())
+        sums = {p.name: sum_of(p) for p in files if p.is_file() and p.name != LIST}
+        text = json.dumps({"schema": SCHEMA, "sums": sums, "tensors": tensors})
         with open(Path(self.path) / LIST, "w") as handle:
             handle.write(text)
             handle.flush()
@@ -130,8 +133,11 @@ def _size(numbers: list[int]) -> torch.Size:
 
 def save_shards(
     folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer
-) -> None:
-    """Write the tensors of both; takes all processes."""
+) -> OSError | None:
+    """Write the tensors of both; takes all processes.
+
+    Returns why the system did not let one of them write, if it did not.
+    """
     state = _weights(model)
     for number, values in optimizer.state_dict()["state"].items():
         state |= {
@@ -139,8 +145,15 @@ def save_shards(
             for name, value in values.items()
             if isinstance(value, Tensor)
         }
-    with _quiet():
-        dcp.save(state, storage_writer=ShardWriter(folder), no_dist=_alone())
+    try:
+        with _quiet():
+            dcp.save(state, storage_writer=ShardWriter(folder), no_dist=_alone())
+    except CheckpointException as failed:
+        for error, _ in failed.failures.values():
+            if isinstance(error, OSError):
+                return error
+        raise
+    return None
 
 
 def load_shards(

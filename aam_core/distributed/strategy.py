@@ -8,6 +8,7 @@ Model and losses know nothing of all this.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -36,6 +37,15 @@ class Stop(Protocol):
     @property
     def reason(self) -> str | None:
         """Why training should end, or None."""
+
+    def learned(self) -> None:
+        """From now on there is something to keep."""
+
+    def interruptible(self) -> AbstractContextManager[None]:
+        """Work that ends where the request comes."""
+
+    def waiting(self) -> AbstractContextManager[None]:
+        """A wait for data, which ends where the request comes."""
 
     def __enter__(self) -> "Stop": ...
 

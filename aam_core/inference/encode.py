@@ -19,6 +19,7 @@ from aam_core.data.batches import (
     RowBatches,
     chunks_of,
     loader,
+    start,
 )
 from aam_core.data.masking import Masking, mask_nucleotides
 from aam_core.data.sequences import MASK, PAD
@@ -272,7 +273,7 @@ def collect(
     order = np.argsort(-maker.sizes[rows], kind="stable")
     batches = RowBatches(rows[order], options.batch_size, shuffle=False, epoch=draw)
     found: dict[str, list[Tensor]] = {}
-    for batch in loader(maker, batches, device, options.num_workers):
+    for batch in start(loader(maker, batches, device, options.num_workers)):
         with torch.inference_mode(), autocast(options, device):
             out = run(batch.to(device))
         for name in set(names) & set(out):

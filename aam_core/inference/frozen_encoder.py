@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from aam_core.config import DeviceOptions
-from aam_core.data.batches import Batch, BatchMaker, RowBatches, loader
+from aam_core.data.batches import Batch, BatchMaker, RowBatches, loader, start
 from aam_core.inference.encode import AsvTable
 from aam_core.nn.encoder import Encoder
 from aam_core.runtime.device import autocast
@@ -79,7 +79,7 @@ class FrozenBase:
         self.states_TD: Tensor | None = None
         batches = RowBatches(kept, options.batch_size, shuffle=False)
         with torch.no_grad(), autocast(options, device):
-            for batch in loader(maker, batches, device, options.num_workers):
+            for batch in start(loader(maker, batches, device, options.num_workers)):
                 self._keep(batch.to(device), buffer)
 
     def _keep(self, batch: Batch, buffer: SpillBuffer) -> None:

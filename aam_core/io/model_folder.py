@@ -12,8 +12,6 @@ import json
 import math
 import os
 import platform
-import tempfile
-import zipfile
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -27,11 +25,9 @@ import aam_core
 from aam_core.errors import InputError, some
 from aam_core.io.config_rules import SCHEMA, check_content
 from aam_core.io.json_file import read_json
+from aam_core.io.training_state import PART, STATE, check_state, read_state
 
 CONFIG, WEIGHTS, HISTORY = "config.json", "model.safetensors", "history.tsv"
-STATE = "state.pt"  #: of an unfinished run, in a folder of its own or the model's
-STATE_SCHEMA = 1
-SHARDS = "shards-"  #: and the epoch: a folder with the tensors of all processes
 #: What the folder of an artifact may hold.
 ENTRIES = (CONFIG, WEIGHTS, HISTORY, STATE)
 #: What network disks leave of files that are deleted while they are open.
@@ -102,98 +98,37 @@ def _plain(value: Any) -> Any:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file beside its place, then move it there."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as handle:
-        try:
+    part = path.with_name(path.name + PART)  # a kill leaves it for the next to replace
+    try:
+        with open(part, "wb") as handle:
             handle.write(content)
             handle.flush()
             os.fsync(handle.fileno())
-        except BaseException:
-            os.unlink(handle.name)
-            raise
-    os.chmod(handle.name, 0o644)
-    os.replace(handle.name, path)
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
-def check_empty(directory: Path, resume_from: Path | None = None) -> None:
+def check_empty(
+    directory: Path, resume_from: Path | None = None, state: Path | None = None
+) -> None:
     """Refuse to write a model where something lies already.
 
-    A run that resumes may replace the model that its first part was stopped with.
+    A run that resumes may replace the model that its first part was stopped with; one
+    that resumes from its own `state` also what a kill has left of that part's last
+    act, since a run whose model is written has no state.
     """
-    unfinished = (
-        resume_from is not None
-        and (directory / CONFIG).is_file()
-        and not read_config(directory).get("completed", True)
+    unfinished = resume_from is not None and (
+        (state is not None and state.resolve() == resume_from.resolve())
+        or ((directory / CONFIG).is_file() and not _is_completed(directory))
     )
     if directory.exists() and any(directory.iterdir()) and not unfinished:
         raise InputError(f"{directory} is not empty; nothing is overwritten.")
 
 
-def find_state(*folders: Path) -> Path:
-    """The file with the training state of an interrupted run.
-
-    Raises
-    ------
-    InputError
-        If none of the folders has one.
-    """
-    for folder in folders:
-        if (folder / STATE).is_file():
-            return folder / STATE
-    raise InputError(
-        f"{folders[-1]} has no training state ({STATE}): either the run reached its "
-        "end, or it was stopped before training began. Start it without resume_from."
-    )
-
-
-def check_state(path: Path | str, level: str = "max") -> None:
-    """Raise `InputError` unless a file is a whole training state, as torch writes it.
-
-    `min` reads the list of the file's parts, which is its end; `max` all of it. Nothing
-    is unpickled.
-    """
-    try:
-        with zipfile.ZipFile(path) as parts:
-            whole = any(name.endswith("/data.pkl") for name in parts.namelist())
-            damaged = parts.testzip() if level == "max" else None
-    except (zipfile.BadZipFile, OSError):
-        whole, damaged = False, None
-    if not whole:
-        raise InputError(f"{path} is not a training state, or it was cut off.")
-    if damaged is not None:
-        raise InputError(f"{path} is damaged: its part {damaged!r} was changed.")
-
-
-def read_state(folder: Path) -> dict[str, Any]:
-    """The state of an interrupted run.
-
-    Raises
-    ------
-    InputError
-        If there is none, or the file is not one.
-    """
-    import torch  # slow
-
-    path = find_state(folder)
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        schema = state["schema"]
-    except Exception as error:  # torch raises many kinds on a broken file
-        raise InputError(
-            f"{path} cannot be read as a training state ({type(error).__name__}): it "
-            "may be cut off. Start the run anew."
-        ) from error
-    if schema != STATE_SCHEMA:
-        raise InputError(
-            f"{path} has schema {schema!r}; this version of q2-aam resumes from "
-            f"{STATE_SCHEMA}. Use the version that wrote it."
-        )
-    shards = state.get("shards")
-    if shards and shards not in [p.name for p in folder.glob(f"{SHARDS}*")]:
-        raise InputError(
-            f"{path} lacks its parts: the folder {shards} should be beside it "
-            "(fsdp_sharded_checkpoint). Copy it too, or start the run anew."
-        )
-    return state
+def _is_completed(directory: Path) -> bool:
+    return read_config(directory).get("completed", True)
 
 
 def read_config(directory: Path | str) -> dict[str, Any]:

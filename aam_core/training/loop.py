@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,14 +15,14 @@ from torch.utils.data import DataLoader
 from aam_core.config import OptimiserOptions
 from aam_core.data.batches import Batch, start
 from aam_core.distributed.strategy import Stop, Strategy
-from aam_core.errors import InputError
+from aam_core.errors import NotFinite, some
 from aam_core.metrics import sign_of
 from aam_core.reporting import Report, duration, progress
 from aam_core.runtime.device import autocast
 from aam_core.runtime.process_memory import return_freed
 from aam_core.training.optimiser import Stepper
 from aam_core.training.resume import Progress, StateKeeper
-from aam_core.training.stop import StopRequest
+from aam_core.training.stop import Interrupted, StopRequest
 
 #: Progress labels of the losses.
 LABELS = {
@@ -32,6 +32,7 @@ LABELS = {
     "target_loss": "RL",
     "nuc_accuracy": "NA%",
 }
+HINT = "a lower lr, max_grad_norm 1, or mixed_precision none usually helps"
 #: TensorBoard tags of what has no train_ or val_ in the history.
 TAGS = {
     "gmu_gate_mean": "gmu/gate_mean",
@@ -57,6 +58,8 @@ class Objective:
         The score that selects the best epoch.
     labels : dict
         Overrides of `LABELS`.
+    samples : callable
+        Returns the ids of a batch's samples.
     """
 
     model: nn.Module
@@ -64,6 +67,7 @@ class Objective:
     validate: Callable[[], dict[str, float]]
     select: str = "val_loss"
     labels: dict[str, str] = field(default_factory=dict)
+    samples: Callable[[Batch], Sequence[str]] = lambda batch: ()
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,12 @@ class Fit:
     history: list[dict[str, float]]  #: one row per epoch
     best_epoch: int
     best_state: dict[str, Tensor]
-    completed: bool = True  #: False if training was stopped before its end
+    stopped: str | None = None  #: why training ended early, if it did
+
+    @property
+    def completed(self) -> bool:
+        """Whether training reached its end."""
+        return self.stopped is None
 
 
 def fit(
@@ -123,7 +132,12 @@ def fit(
     Raises
     ------
     InputError
-        If the warm-up is longer than the run, or the loss is not finite.
+        If the warm-up is longer than the run.
+    NotFinite
+        If the loss is no finite number before the first epoch is over. Later it ends
+        training as a request does.
+    Interrupted
+        If `stop` asks to end while the very first batch is waited for.
     """
     keeper = keeper or StateKeeper()
     strategy = strategy or Strategy(device)
@@ -140,7 +154,7 @@ def fit(
         watched = strategy.stop(StopRequest(config.max_hours))
     with watched as stop:
         keeper.write(objective.model, stepper, progress)
-        completed = _run_epochs(
+        reason = _run_epochs(
             objective,
             batches,
             stepper,
@@ -157,13 +171,13 @@ def fit(
     return_freed()
     shown = progress.history[progress.best_epoch - 1][objective.select]
     report(f"Best epoch: {progress.best_epoch} with {objective.select} {shown:.4f}.")
-    if not completed:
+    if reason is not None:
         report(
             f"Training stopped after epoch {progress.epoch} of {config.epochs} because "
-            f"{stop.reason}; the model is that of the best epoch so far and is marked "
+            f"{reason}; the model is that of the best epoch so far and is marked "
             "as not completed."
         )
-    return Fit(progress.history, progress.best_epoch, progress.best_state, completed)
+    return Fit(progress.history, progress.best_epoch, progress.best_state, reason)
 
 
 def _run_epochs(
@@ -177,8 +191,8 @@ def _run_epochs(
     report: Report,
     strategy: Strategy,
     models_after: int,
-) -> bool:
-    """Train from where `progress` is; False if `stop` ended it early."""
+) -> str | None:
+    """Train from where `progress` is; why that ended early, if it did."""
     config = stepper.config
     sign = sign_of(objective.select)
     started, first = time.monotonic(), progress.epoch + 1
@@ -188,9 +202,9 @@ def _run_epochs(
                 f"Stopped after epoch {progress.epoch}: no better {objective.select} "
                 f"for {config.patience} epochs (patience)."
             )
-            return True
-        if stop.reason and progress.epoch:
-            return False
+            return None
+        if (reason := stop.reason) and progress.epoch:
+            return reason
         batches.sampler.epoch = epoch
         row = {"epoch": epoch, "lr": stepper.lr}
         title = f"Epoch {epoch}/{config.epochs}"
@@ -198,20 +212,31 @@ def _run_epochs(
             each = (time.monotonic() - started) / (epoch - first)
             ahead = config.epochs - epoch + 1 + models_after * config.epochs
             title += f", at most {duration(each * ahead)} left"
-        row |= _train_epoch(objective, batches, stepper, title, stop, strategy.main)
-        cut = stop.reason is not None
-        if cut and progress.epoch:
-            return False
-        scores = strategy.broadcast(strategy.inside(objective.validate))
+        try:
+            row |= _train_epoch(objective, batches, stepper, title, stop, strategy.main)
+            reason = stop.reason
+            if reason and progress.epoch:
+                return reason
+            scores = strategy.broadcast(strategy.inside(objective.validate))
+            if not math.isfinite(scores["val_loss"]):
+                raise NotFinite(
+                    f"val_loss is no longer a finite number after epoch {epoch}: {HINT}"
+                )
+        except NotFinite as error:
+            if not progress.epoch:
+                raise
+            return str(error)
+        finally:
+            keeper.stepped |= stepper.taken > 0
         row |= {name: float(v) for name, v in scores.items()}
         score = sign * row[objective.select]
         stepper.end_epoch(score)
         progress.add(row, score, objective.model, strategy.weights)
         _log(writer, row)
-        if cut:
-            return False  # a part of the first epoch is better than no model
+        if reason:
+            return reason  # a part of the first epoch is better than no model
         keeper.write(objective.model, stepper, progress)
-    return True
+    return None
 
 
 def _train_epoch(
@@ -225,35 +250,71 @@ def _train_epoch(
     """One pass over the training samples, or a part if `stop` asks to end.
 
     Returns the mean of each loss. The progress is `shown` by one process only.
+
+    Raises
+    ------
+    NotFinite
+        That names the samples of the batch.
     """
     objective.model.train()
     labels = LABELS | objective.labels
     group = stepper.config.accumulation()
     sums: dict[str, Tensor] = {}
+    recent: list[tuple[Sequence[str], Tensor]] = []
     bar = progress(
-        start(batches),
+        _heeding(batches, stop, stepper),
         total=len(batches),
         desc=title,
         unit="batch",
         disable=not shown,
     )
+    means: dict[str, float] = {}
     for number, batch in enumerate(bar, start=1):
         with autocast(stepper.config, stepper.device):
             total, parts = objective.losses(batch.to(stepper.device))
+        if not stepper.taken:
+            ids = objective.samples(batch)
+            _check_finite(float(total.detach()), [(ids, total.detach())], title)
         left = len(batches) - (number - 1) // group * group
         stepper.backward(total, min(group, left))
         if number % group == 0 or number == len(batches):
             stepper.step()
         for name, value in {"total_loss": total, **parts}.items():
             sums[name] = sums.get(name, 0.0) + value.detach()
+        recent.append((objective.samples(batch), total.detach()))
         cut = stop.reason is not None
         if cut or number == 1 or number % 10 == 0 or number == len(batches):
             means = {n: float(v) / number for n, v in sums.items()}
-            _check_finite(means["total_loss"])
+            _check_finite(means["total_loss"], recent, title)
+            recent.clear()
             bar.set_postfix_str(_postfix(means, stepper.lr, labels), refresh=False)
         if cut:
             break
+        if stepper.taken:
+            stop.learned()
     return {f"train_{name}": value for name, value in means.items()}
+
+
+def _heeding(batches: DataLoader, stop: Stop, stepper: Stepper) -> Iterator[Batch]:
+    """The batches of an epoch; a request to end is heeded while one is waited for.
+
+    Raises
+    ------
+    Interrupted
+        If it comes before the very first batch.
+    """
+    made, apart = start(batches), getattr(batches, "num_workers", 0) > 0
+    while True:
+        try:
+            with stop.waiting() if apart else nullcontext():
+                batch = next(made, None)
+        except Interrupted:
+            if not stepper.taken:
+                raise
+            return
+        if batch is None:
+            return
+        yield batch
 
 
 def _postfix(means: dict[str, float], lr: float, labels: dict[str, str]) -> str:
@@ -266,12 +327,18 @@ def _postfix(means: dict[str, float], lr: float, labels: dict[str, str]) -> str:
     return ", ".join(parts)
 
 
-def _check_finite(loss: float) -> None:
-    if not math.isfinite(loss):
-        raise InputError(
-            "The loss is no longer a finite number. A lower lr, max_grad_norm 1, or "
-            "mixed_precision none usually helps."
-        )
+def _check_finite(
+    loss: float, recent: Sequence[tuple[Sequence[str], Tensor]], title: str
+) -> None:
+    """Raise if the loss of a batch, of the latest ones, is not finite."""
+    if math.isfinite(loss):
+        return
+    wrong = [ids for ids, value in recent if not math.isfinite(float(value))]
+    ids = wrong[0] if wrong else recent[-1][0]
+    of = f" of the batch with the samples {some(ids)}" if len(ids) else ""
+    raise NotFinite(
+        f"the loss{of} is no longer a finite number ({title.partition(',')[0]}): {HINT}"
+    )
 
 
 def _writer(folder: Path | None, report: Report, epoch: int):

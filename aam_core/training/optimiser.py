@@ -25,6 +25,7 @@ class Stepper:
     ) -> None:
         self.config = config = config.filled()
         self.device = device
+        self.taken = 0  #: steps of this process
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         fused = device.type in ("cuda", "cpu")
         self.optimizer = make_optimizer(model, config, fused)
@@ -61,6 +62,7 @@ class Stepper:
         if self.config.max_grad_norm:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
+        self.taken += 1
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)

@@ -17,6 +17,7 @@ from aam_core.nn.encoder import Encoder
 from aam_core.nn.predictor import SequencePredictor
 from aam_core.reporting import Log, Report
 from aam_core.training.session import Session
+from aam_core.training.stop import StopRequest
 
 #: Of a run that trains one model.
 SIDES = ("training", "validation")
@@ -31,6 +32,7 @@ class RunFiles:
     tensorboard: Path | None = None
     state: Path | None = None
     resume_from: Path | None = None
+    keep_state: bool = False  #: also of a complete run, whose caller has more to do
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -102,6 +104,13 @@ class Trained:
         return self.history[self.best_epoch - 1]
 
 
+class Begun:
+    """What a run has before its networks: nothing, unless a program says more."""
+
+    suffices = False  #: whether there is a model without any network
+    stopped: str | None = None  #: why it ended early, if it did
+
+
 @dataclasses.dataclass(frozen=True)
 class Finished:
     """What a run leaves when its weights are learned."""
@@ -124,8 +133,17 @@ class Program(Protocol):
     ) -> Prepared:
         """Align what is read, and divide the samples; the input is checked here."""
 
-    def begin(self, prepared: Prepared, strategy: Strategy, report: Report) -> Any:
-        """What is to do before networks are trained; `finish` gets it."""
+    def begin(
+        self,
+        prepared: Prepared,
+        strategy: Strategy,
+        stop: StopRequest,
+        report: Report,
+    ) -> Begun:
+        """What is to do before networks are trained; `finish` gets it.
+
+        `stop` is the request that came to this process.
+        """
 
     def model(self, base: Encoder, part: Part) -> Encoder | SequencePredictor:
         """What is trained, on this encoder."""
@@ -141,6 +159,6 @@ class Program(Protocol):
         """The run of a model."""
 
     def finish(
-        self, prepared: Prepared, begun: Any, trained: Sequence[Trained], report: Log
+        self, prepared: Prepared, begun: Begun, trained: Sequence[Trained], report: Log
     ) -> Finished:
         """What is to do with the weights that were learned; in the main process."""

@@ -5,10 +5,10 @@ numbers and texts only; with a strategy that is sharded, the tensors are in part
 it. No code in any of it is run.
 """
 
+import contextlib
 import math
-import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,18 @@ from torch import Tensor, nn
 
 from aam_core.distributed.strategy import Strategy, gather_full, placed
 from aam_core.errors import InputError
-from aam_core.io.model_folder import SHARDS, STATE, STATE_SCHEMA, read_state
+from aam_core.io.training_state import (
+    LIST,
+    PART,
+    SHARDS,
+    STATE,
+    STATE_SCHEMA,
+    find_state,
+    read_state,
+    sum_of,
+    write_state,
+)
+from aam_core.reporting import Report, silent
 from aam_core.training.identity import check_same
 from aam_core.training.optimiser import Stepper
 
@@ -70,6 +81,13 @@ class StateKeeper:
         Of `identity_of`: what has to be the same for a run to resume.
     strategy : Strategy, optional
         Of processes that share the run.
+    report : callable
+        Hears once that the state cannot be written.
+
+    Attributes
+    ----------
+    stepped : bool
+        Whether training has made a step.
 
     Raises
     ------
@@ -83,8 +101,12 @@ class StateKeeper:
         resume_from: Path | None = None,
         identity: Mapping[str, Any] | None = None,
         strategy: Strategy | None = None,
+        report: Report = silent,
     ) -> None:
         self.folder = folder
+        self.report = report
+        self.stepped = False
+        self._unsaved = False  # whether the latest state could not be written
         self.identity = dict(identity or {})
         self.strategy = strategy or Strategy(torch.device("cpu"))
         if self.strategy.sharded and folder is None:
@@ -99,7 +121,8 @@ class StateKeeper:
         #: models of the run that are trained already, as `Trained` describes them
         self.finished: list[dict[str, Any]] = (self._earlier or {}).get("finished", [])
         if self._earlier is not None and identity is not None:
-            check_same(self._earlier["identity"], self.identity)
+            with _readable(resume_from):
+                check_same(self._earlier["identity"], self.identity)
 
     @property
     def resumes(self) -> bool:
@@ -109,8 +132,14 @@ class StateKeeper:
     def restore(self, model: nn.Module, stepper: Stepper) -> Progress:
         """Set model, optimiser, schedule and random numbers to the earlier state."""
         state, self._earlier = self._earlier, None
-        if state is None:
+        if state is None or "progress" not in state:
             return Progress()
+        with _readable(self.resume_from):
+            return self._restore(state, model, stepper)
+
+    def _restore(
+        self, state: dict[str, Any], model: nn.Module, stepper: Stepper
+    ) -> Progress:
         if state.get("shards"):
             from aam_core.distributed.sharded_state import load_shards  # slow to import
 
@@ -125,30 +154,80 @@ class StateKeeper:
         _set_random_of(self.strategy, state)
         return Progress(**state["progress"])
 
+    def begin(self) -> None:
+        """Write a state from which a run starts that has no model yet."""
+        if self.folder is not None and self.strategy.main:
+            self._try_replace(self._head())
+
     def write(self, model: nn.Module, stepper: Stepper, progress: Progress) -> None:
-        """Replace the state in the folder; a crash leaves the one before."""
+        """Replace the state in the folder; a crash leaves the one before.
+
+        The state is there for safety: where it cannot be written, as on a full disk,
+        the run goes on, and tries again the next time.
+        """
         if self.folder is None:
             return
-        state = {"schema": STATE_SCHEMA, "identity": self.identity}
-        state |= {"decided": self.decided, "finished": self.finished}
+        state = self._head()
         state |= {"stepper": stepper.state_dict(), "progress": vars(progress)}
         random = self.strategy.all_gather(_random())
         state |= {"random": random[0], "random_of_others": random[1:]}
-        if self.strategy.main:
-            self.folder.mkdir(parents=True, exist_ok=True)
         if self.strategy.sharded:
-            from aam_core.distributed.sharded_state import save_shards  # slow to import
-
-            state["shards"] = self.strategy.broadcast(self._new_name(progress.epoch))
-            save_shards(self.folder / state["shards"], model, stepper.optimizer)
-            groups = state["stepper"]["optimizer"]["param_groups"]
-            state["stepper"]["optimizer"] = {"param_groups": groups}
+            if not self._write_shards(state, model, stepper, progress):
+                return
         else:
             state["model"] = self._weights(model, progress)
             state["stepper"] = gather_full(state["stepper"], self.strategy.main)
         if self.strategy.main:
-            self._replace(state)
+            self._try_replace(state)
         self.strategy.barrier()
+
+    def _head(self) -> dict[str, Any]:
+        """What every state has."""
+        state = {"schema": STATE_SCHEMA, "identity": self.identity}
+        return state | {"decided": self.decided, "finished": self.finished}
+
+    def _write_shards(
+        self,
+        state: dict[str, Any],
+        model: nn.Module,
+        stepper: Stepper,
+        progress: Progress,
+    ) -> bool:
+        """Let each process write its tensors; False where one of them cannot."""
+        from aam_core.distributed.sharded_state import save_shards  # slow to import
+
+        state["shards"] = self.strategy.broadcast(self._new_name(progress.epoch))
+        folder = self.folder / state["shards"]
+        if failed := save_shards(folder, model, stepper.optimizer):
+            self._tell_unsaved(failed)
+            return False
+        if self.strategy.main:
+            state["sum_of_list"] = sum_of(self.folder / state["shards"] / LIST)
+        groups = state["stepper"]["optimizer"]["param_groups"]
+        state["stepper"]["optimizer"] = {"param_groups": groups}
+        return True
+
+    def _try_replace(self, state: Mapping[str, Any]) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._replace(state)
+        except OSError as error:
+            self._tell_unsaved(error)
+            return
+        if self._unsaved:
+            self._unsaved = False
+            self.report(f"The training state is written to {self.folder} again.")
+
+    def _tell_unsaved(self, error: BaseException) -> None:
+        """Say once that there is no net below the run."""
+        if self._unsaved:
+            return
+        self._unsaved = True
+        self.report(
+            f"The training state cannot be written to {self.folder} ({error}). "
+            "Training goes on and tries again after each epoch; until then a run that "
+            "is killed loses what it learned since the last state. Make room there."
+        )
 
     def _new_name(self, epoch: int) -> str:
         """A folder that is not there, so that a crash leaves the one before."""
@@ -163,12 +242,7 @@ class StateKeeper:
         return gather_full(dict(model.state_dict()), self.strategy.main)
 
     def _replace(self, state: Mapping[str, Any]) -> None:
-        part = self.folder / f"{STATE}.part"
-        with open(part, "wb") as handle:
-            torch.save(state, handle)
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(part, self.folder / STATE)
+        write_state(self.folder, state)
         for shards in self.folder.glob(f"{SHARDS}*"):
             if shards.name != state.get("shards"):
                 shutil.rmtree(shards)
@@ -192,18 +266,36 @@ class StateKeeper:
             from aam_core.distributed.sharded_state import read_shards  # slow to import
 
             state = read_state(self.folder)
+            if "shards" not in state:
+                return  # nothing is trained yet
+            state.pop("sum_of_list", None)
             weights, moments = read_shards(self.folder / state.pop("shards"))
             state["model"] = weights
             state["stepper"]["optimizer"]["state"] = moments
             self._replace(state)
 
     def _remove(self) -> None:
-        for name in (STATE, f"{STATE}.part"):
+        for name in (STATE, f"{STATE}{PART}"):
             (self.folder / name).unlink(missing_ok=True)
         for shards in self.folder.glob(f"{SHARDS}*"):
             shutil.rmtree(shards)
         if not any(self.folder.iterdir()):
             self.folder.rmdir()
+
+
+@contextlib.contextmanager
+def _readable(folder: Path) -> Iterator[None]:
+    """Say of a state whose content fits no run that it is one."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise InputError(
+            f"{find_state(folder)} does not fit this run ({type(error).__name__}: "
+            f"{error}): it was changed, or another version of q2-aam wrote it. Start "
+            "the run anew."
+        ) from error
 
 
 def _shard_moments(state: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> None:

@@ -3,8 +3,9 @@
 import contextlib
 import dataclasses
 import math
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from aam_core.data.inputs import Inputs, Sources
 from aam_core.data.study import longest_sequence
 from aam_core.distributed.launch import start_strategy
 from aam_core.distributed.strategy import Stop, Strategy
-from aam_core.errors import InputError
+from aam_core.errors import InputError, NotFinite, RunError
 from aam_core.io import model_folder
 from aam_core.io.load import architecture, load_encoder, read_kind
 from aam_core.nn.attention import set_attention
@@ -31,10 +32,17 @@ from aam_core.training.identity import identity_of
 from aam_core.training.loop import Fit, fit
 from aam_core.training.memory import MemoryProfile, fit_to_memory
 from aam_core.training.memory_estimate import check_weights, summary
-from aam_core.training.program import Part, Prepared, Program, RunFiles, Trained
+from aam_core.training.program import (
+    Begun,
+    Part,
+    Prepared,
+    Program,
+    RunFiles,
+    Trained,
+)
 from aam_core.training.resume import StateKeeper
 from aam_core.training.session import Session
-from aam_core.training.stop import StopRequest
+from aam_core.training.stop import Interrupted, StopRequest
 
 
 def run_training(program: Program, files: RunFiles, report: Report) -> Any:
@@ -57,37 +65,79 @@ def run_training(program: Program, files: RunFiles, report: Report) -> Any:
     Raises
     ------
     InputError
-        If the input or an option is wrong; before training starts.
+        If the input or an option is wrong; before the first step of training.
+    RunError
+        If the run cannot go on after that, and there is no model yet.
     """
     config, started = program.config, time.monotonic()
     strategy = start_strategy(config, choose_device(config))
     log = Log(strategy.told(report))
     if strategy.main:
-        model_folder.check_empty(files.output, files.resume_from)
+        model_folder.check_empty(files.output, files.resume_from, files.state)
     profile = MemoryProfile(strategy.device, config.memory_profile)
-    prepared = program.prepare(files.encoder, strategy.device, log)
-    keeper = _keeper(program, prepared, files, strategy)
-    with strategy.stop(StopRequest(config.max_hours)) as stop:
-        begun = program.begin(prepared, strategy, log)
-        trained = _train_parts(
-            program, prepared, files, strategy, keeper, profile, stop, log
-        )
-        completed = len(trained) == len(prepared.parts) or not prepared.trains
-        completed &= all(part.completed for part in trained)
-        found = None
-        if strategy.main:
-            finished = program.finish(prepared, begun, trained, log)
-            description = _describe_run(program, prepared, keeper) | profile.tell(log)
-            description |= {"completed": completed, "run": _cost(strategy, started)}
-            description |= finished.description
-            for line in closing_lines(description):
-                log(line)
-            description["report"] = log.lines
-            history = _history(trained) or [{"epoch": 0} | description["scores"]]
-            model_folder.save(files.output, description, finished.weights, history)
-            found = finished.found
-        keeper.end(completed, files.output)
+    request = StopRequest(config.max_hours)
+    with strategy.stop(request) as stop:
+        prepared = program.prepare(files.encoder, strategy.device, log)
+        keeper = _keeper(program, prepared, files, strategy, log)
+        with _no_refusal_after_a_step(keeper):
+            begun = program.begin(prepared, strategy, request, log)
+            trained, stopped = _train_parts(
+                program, prepared, files, strategy, keeper, profile, begun, stop, log
+            )
+            stopped = stopped or begun.stopped
+            found = None
+            if strategy.main:
+                finished = program.finish(prepared, begun, trained, log)
+                description = _describe_run(program, prepared, keeper)
+                description |= profile.tell(log) | {"run": _cost(strategy, started)}
+                description |= {"completed": stopped is None, "stopped": stopped}
+                description |= finished.description
+                for line in closing_lines(description):
+                    log(line)
+                description["report"] = log.lines
+                history = _history(trained) or [{"epoch": 0} | description["scores"]]
+                save_or_rescue(files.output, description, finished.weights, history)
+                found = finished.found
+            keeper.end(stopped is None and not files.keep_state, files.output)
     return found
+
+
+@contextlib.contextmanager
+def _no_refusal_after_a_step(keeper: StateKeeper) -> Iterator[None]:
+    """Let what ends a run that has learned be no refusal of its input."""
+    try:
+        yield
+    except InputError as error:
+        if not keeper.stepped:
+            raise
+        raise RunError(str(error)) from error
+
+
+def save_or_rescue(output: Path, *content: Any) -> None:
+    """Write a model; where that fails, somewhere else.
+
+    Raises
+    ------
+    RunError
+        If it had to be written somewhere else; it says where.
+    """
+    try:
+        model_folder.save(output, *content)
+        return
+    except OSError as error:
+        failed = error
+    said = f"The model could not be written to {output} ({failed})"
+    for place in (None, Path.cwd()):  # first where temporary files are
+        with contextlib.suppress(OSError):
+            folder = Path(tempfile.mkdtemp(prefix="aam-model-", dir=place))
+            model_folder.save(folder, *content)
+            raise RunError(
+                f"{said}; it is in {folder}: copy it to where there is room."
+            ) from failed
+    raise RunError(
+        f"{said}, nor elsewhere. Make room; a run whose training state was written "
+        "resumes from it (resume_from)."
+    ) from failed
 
 
 def _describe_run(
@@ -122,49 +172,74 @@ def _train_parts(
     strategy: Strategy,
     keeper: StateKeeper,
     profile: MemoryProfile,
+    begun: Begun,
     stop: Stop,
     log: Log,
-) -> list[Trained]:
-    """The models of the parts, as many as there is time for."""
+) -> tuple[list[Trained], str | None]:
+    """The models of the parts, as many as there is time for, and why not all."""
     trained = [Trained(**state) for state in keeper.finished]
     total, session = len(prepared.parts) if prepared.trains else 0, None
     for number in range(len(trained), total):
-        if trained and stop.reason:
-            log(
-                f"Training stopped after fold {number} of {total} because "
-                f"{stop.reason}; the model is marked as not completed."
-            )
-            break
         part, told = prepared.parts[number], log
         if total > 1:
             told = partial(_of_fold, log, number + 1, total)
-        session = _build(
-            program, prepared, number, files, strategy, keeper, session, told
-        )
-        result = fit(
-            profile.watch(session.objective()),
-            session.batches(),
-            session.config,
-            session.device,
-            report=told,
-            tensorboard=_events(files.tensorboard, number, total),
-            keeper=keeper,
-            strategy=strategy,
-            stop=stop,
-            models_after=total - number - 1,
-        )
+        enough = bool(trained) or begun.suffices
+        try:
+            with stop.interruptible() if enough else contextlib.nullcontext():
+                session = _build(
+                    program, prepared, number, files, strategy, keeper, session, told
+                )
+            result = fit(
+                profile.watch(session.objective()),
+                session.batches(),
+                session.config,
+                session.device,
+                report=told,
+                tensorboard=_events(files.tensorboard, number, total),
+                keeper=keeper,
+                strategy=strategy,
+                stop=stop,
+                models_after=total - number - 1,
+            )
+        except (Interrupted, NotFinite) as error:
+            if not enough:
+                raise _nothing_to_keep(error) from None
+            reason = str(error) or stop.reason
+            _tell_stopped(log, number, total, reason)
+            return trained, reason
         strategy.load(session.model, result.best_state)
         held_out = session.predict(part.held_out)
         trained.append(Trained(**_shown(session, result), held_out=held_out))
         if not result.completed:
-            break
+            return trained, result.stopped
         keeper.finished.append(vars(trained[-1]))
-    return trained
+    return trained, None
+
+
+def _nothing_to_keep(error: Interrupted | NotFinite) -> BaseException:
+    """What a run ends with that has nothing to keep."""
+    if isinstance(error, Interrupted):
+        return error
+    return NotFinite(f"Training cannot go on, and has no good epoch yet: {error}.")
+
+
+def _tell_stopped(log: Log, number: int, total: int, reason: str) -> None:
+    """Say what the model consists of that comes out."""
+    when = f"after fold {number} of {total}" if number else "before its first network"
+    log(
+        f"Training stopped {when} because {reason}; the model has what was fitted "
+        "before, and is marked as not completed."
+    )
 
 
 def _shown(session: Session, result: Fit) -> dict[str, Any]:
-    found = {"weights": session.kept(result.best_state), "scale": session.scale}
-    return found | {n: v for n, v in vars(result).items() if n != "best_state"}
+    return {
+        "weights": session.kept(result.best_state),
+        "scale": session.scale,
+        "history": result.history,
+        "best_epoch": result.best_epoch,
+        "completed": result.completed,
+    }
 
 
 def _of_fold(report: Report, number: int, total: int, line: str) -> None:
@@ -251,7 +326,11 @@ def resolve_from(
 
 
 def _keeper(
-    program: Program, prepared: Prepared, files: RunFiles, strategy: Strategy
+    program: Program,
+    prepared: Prepared,
+    files: RunFiles,
+    strategy: Strategy,
+    report: Report,
 ) -> StateKeeper:
     """The keeper of this run's state, and of that which it resumes from."""
     weights = None if files.encoder is None else files.encoder / model_folder.WEIGHTS
@@ -263,7 +342,10 @@ def _keeper(
         encoder=weights,
         **prepared.read,
     )
-    return StateKeeper(files.state, files.resume_from, identity, strategy)
+    keeper = StateKeeper(files.state, files.resume_from, identity, strategy, report)
+    if not keeper.resumes:
+        keeper.begin()
+    return keeper
 
 
 def _build(

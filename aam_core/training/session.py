@@ -117,7 +117,14 @@ class Session(ABC):
 
     def objective(self) -> Objective:
         """What the training loop minimises."""
-        return Objective(self.model, self.losses, self.validate, self.select)
+        ids = self.inputs.study.table.sample_ids
+        return Objective(
+            self.model,
+            self.losses,
+            self.validate,
+            self.select,
+            samples=lambda batch: ids[batch.rows],
+        )
 
     def with_config(self, config: RunConfig) -> Self:
         """The session with other options of batches and memory."""

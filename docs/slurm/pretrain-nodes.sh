@@ -12,6 +12,8 @@
 #SBATCH --mem=256G
 #SBATCH --time=24:00:00
 #SBATCH --signal=TERM@300
+#SBATCH --requeue
+#SBATCH --open-mode=append
 #SBATCH --output=%x-%j.log
 set -euo pipefail
 
@@ -28,6 +30,7 @@ export OMP_NUM_THREADS=$(( ${SLURM_CPUS_PER_TASK:-$gpus} / gpus ))
 export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=240
 first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 
+# A job that is requeued, or submitted again, resumes what it had begun.
 resume=()
 if [ -f "$output/checkpoints/last/state.pt" ]; then
   resume=(--resume-from "$output")

@@ -9,6 +9,9 @@
 #SBATCH --cpus-per-task=8
 #SBATCH --mem=64G
 #SBATCH --time=24:00:00
+#SBATCH --signal=TERM@300
+#SBATCH --requeue
+#SBATCH --open-mode=append
 #SBATCH --output=%x-%j.log
 set -euo pipefail
 
@@ -23,11 +26,18 @@ table=$1 sequences=$2 tree=$3 output=$4
 source "${AAM_ENV:-.venv}/bin/activate"
 export OMP_NUM_THREADS="${SLURM_CPUS_PER_TASK:-1}"
 
+# A job that is requeued, or submitted again, resumes what it had begun.
+resume=()
+if [ -f "$output/checkpoints/last/state.pt" ]; then
+  resume=(--resume-from "$output")
+fi
+
 srun aam pretrain \
   --table "$table" \
   --sequences "$sequences" \
   --tree "$tree" \
   --output-dir "$output" \
+  "${resume[@]}" \
   --device cuda \
   --preset medium \
   --mixed-precision bf16 \

@@ -10,6 +10,9 @@
 #SBATCH --cpus-per-task=8
 #SBATCH --mem=64G
 #SBATCH --time=12:00:00
+#SBATCH --signal=TERM@300
+#SBATCH --requeue
+#SBATCH --open-mode=append
 #SBATCH --output=%x-%j.log
 set -euo pipefail
 
@@ -22,6 +25,12 @@ table=$1 sequences=$2 metadata=$3 column=$4 encoder=$5 output=$6
 source "${AAM_ENV:-.venv}/bin/activate"
 export OMP_NUM_THREADS="${SLURM_CPUS_PER_TASK:-1}"
 
+# A job that is requeued, or submitted again, resumes what it had begun.
+resume=()
+if [ -f "$output/checkpoints/last/state.pt" ]; then
+  resume=(--resume-from "$output")
+fi
+
 srun aam train \
   --table "$table" \
   --sequences "$sequences" \
@@ -30,6 +39,7 @@ srun aam train \
   --pretrained-encoder "$encoder" \
   --freeze-base \
   --output-dir "$output" \
+  "${resume[@]}" \
   --device cuda \
   --batch-size 32 \
   --memory-profile

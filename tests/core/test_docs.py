@@ -1,4 +1,5 @@
 import importlib.util
+import os
 import re
 import subprocess
 import textwrap
@@ -115,3 +116,29 @@ def test_job_scripts(script, tmp_path):
     config = make_config(command, context.params)
     assert config.device == "cuda"
     assert config.memory_profile
+
+
+@pytest.mark.parametrize("script", sorted((DOCS / "slurm").glob("*.sh")), ids=str)
+def test_a_job_that_is_requeued_resumes(script, tmp_path):
+    """Where there is a training state, and only there."""
+    (tmp_path / "activate").write_text("")
+    (tmp_path / "bin").symlink_to(tmp_path)
+    tools = 'srun() { echo "$@"; }; scontrol() { echo here; }\n'
+    state = tmp_path / "run" / "checkpoints" / "last" / "state.pt"
+    given = len(re.search(r"usage: sbatch \$0 (.*)\"", script.read_text())[1].split())
+    environment = {"AAM_ENV": str(tmp_path), "PATH": os.environ["PATH"]}
+    environment |= {"SLURM_JOB_NODELIST": "", "SLURM_JOB_ID": "1"}
+    environment |= {"SLURM_JOB_NUM_NODES": "1"}
+    words = ["file"] * (given - 1) + [str(tmp_path / "run")]
+    for there in (False, True):
+        if there:
+            state.parent.mkdir(parents=True)
+            state.write_text("")
+        done = subprocess.run(
+            ["bash", "-c", tools + script.read_text(), script.name, *words],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert (f"--resume-from {tmp_path / 'run'} " in done.stdout) == there

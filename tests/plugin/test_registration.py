@@ -116,8 +116,10 @@ def test_registration_imports_no_torch():
     others = modules_after("import q2_sample_classifier.plugin_setup")
     assert "torch" not in loaded - others  # some versions of scikit-bio import it
     ours = {n.removeprefix("aam_core.") for n in loaded if n.startswith("aam_core.")}
-    light = {"config", "errors", "io", "io.model_folder", "reporting"}
+    light = {"config", "errors", "io", "io.model_folder", "io.training_state"}
     light |= {"io.config_rules", "io.json_file", "io.rules"}  # of config.json
+    light |= {"distributed", "distributed.launch", "reporting", "runtime"}
+    light |= {"runtime.forks", "training", "training.stop"}
     assert {n for n in ours if not n.startswith("config.")} <= light
 
 

@@ -23,9 +23,9 @@ from qiime2.plugins import aam
 from torch.distributed.launcher.api import LaunchConfig
 
 from aam_core.cli.main import main
-from aam_core.io.model_folder import CONFIG, HISTORY, STATE, WEIGHTS
+from aam_core.io.model_folder import CONFIG, HISTORY, WEIGHTS
+from aam_core.io.training_state import STATE, read_state
 from aam_core.training.pretrain_session import PretrainSession
-from aam_core.training.resume import read_state
 from aam_core.training.train_session import TrainSession
 from q2_aam._formats import AAMEncoderDirectoryFormat
 from tests.commands import started

@@ -22,6 +22,7 @@ from aam_core.ensemble.mixture import Space
 from aam_core.errors import InputError
 from aam_core.io import model_folder
 from aam_core.reporting import silent
+from aam_core.training.stop import StopRequest
 from tests import generate
 from tests.runs import SMALL, shared, turned
 
@@ -391,7 +392,7 @@ def test_members_that_cannot_follow_are_left_out(made, tmp_path):
 
 
 def test_a_run_that_is_stopped_returns_what_there_is(made, tmp_path):
-    """Within the first fold; the folds that are not reached are not scored."""
+    """While kernel and trees are fitted; folds that are not reached have no scores."""
     lines, state = [], tmp_path / "m"
     config = TrainConfig(**SMALL | COLUMN | {"cross_fit": 3, "max_hours": 1e-9})
     reads = {**shared(made), "metadata": made.metadata, "report": lines.append}
@@ -399,8 +400,8 @@ def test_a_run_that_is_stopped_returns_what_there_is(made, tmp_path):
     saved = model_folder.read_config(tmp_path / "m")
     assert saved["completed"] is False
     assert sorted(held_out.index) == sorted(saved["split"]["folds"][0])
-    assert len(saved["ensemble"]["network"]) == 1
-    assert len(saved["ensemble"]["weights"]) == 6
+    assert "network" not in saved["ensemble"]
+    assert len(saved["ensemble"]["weights"]) == 5
     model_folder.check_layout(tmp_path / "m", "max")
     assert len(predicted(made, tmp_path / "m").predictions) == 36
     config = TrainConfig(**SMALL | COLUMN | {"cross_fit": 3})
@@ -414,16 +415,7 @@ def test_a_run_that_is_stopped_returns_what_there_is(made, tmp_path):
 def test_a_stop_between_folds(made, tmp_path, monkeypatch):
     asked = []
 
-    class Watch:
-        def __init__(self, hours):
-            pass
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *exception):
-            pass
-
+    class Watch(StopRequest):
         @property
         def reason(self):
             asked.append(1)

@@ -1,11 +1,12 @@
 import dataclasses
 import pickle
+from multiprocessing.reduction import ForkingPickler
 
 import numpy as np
 import pytest
 import torch
 
-from aam_core.data.batches import BatchMaker, RowBatches, chunks_of, loader
+from aam_core.data.batches import BatchMaker, RowBatches, chunks_of, loader, start
 from aam_core.data.masking import SPAN, Masking, mask_nucleotides
 from aam_core.data.sequences import MASK, PAD, UNKNOWN
 
@@ -129,12 +130,25 @@ def test_a_gpu_reads_pinned_memory(study, monkeypatch):
     assert all(a is b for a, b in zip(tensors, pinned, strict=True))
 
 
+def test_no_batch_goes_through_shared_memory(study, monkeypatch):
+    """Of which a container has little: a worker that finds none fails in silence."""
+    sent = maker(study, masking=Masking(0.2))[0, [1, 2]].packed()
+    kinds = {type(value) for value in sent.content.values()}
+    assert torch.Tensor not in kinds
+    monkeypatch.setattr(
+        "torch.multiprocessing.reductions.reduce_tensor",
+        lambda tensor: pytest.fail("a tensor is sent"),
+    )
+    again = pickle.loads(ForkingPickler.dumps(sent)).unpacked()
+    assert torch.equal(again.abundance_SA, sent.unpacked().abundance_SA)
+
+
 def test_workers_make_the_same_batches(study):
     rows = RowBatches(np.arange(10), 4, shuffle=True)
     made = maker(study, masking=Masking(0.2))
     assert pickle.loads(pickle.dumps(made)).token_limit == 100
     alone = list(loader(made, rows, CPU))
-    helped = list(loader(made, rows, CPU, workers=2))
+    helped = list(start(loader(made, rows, CPU, workers=2)))
     assert len(alone) == len(helped) == 3
     for one, other in zip(alone, helped, strict=True):
         for field in dataclasses.fields(one):

@@ -24,6 +24,7 @@ from aam_core.distributed import sharded_state
 from aam_core.errors import InputError
 from aam_core.io import model_folder
 from aam_core.io.load import load_encoder, load_networks
+from aam_core.io.training_state import STATE, read_state
 from aam_core.training.resume import StateKeeper
 from tests.earlier import SCHEMA_1, unpacked
 
@@ -126,7 +127,7 @@ def test_no_reader_unpickles(tmp_path, nothing_unpickles):
         load(folder)
     stopped = unpacked("stopped", tmp_path / "stopped")
     model_folder.check_layout(stopped)
-    model_folder.read_state(stopped)
+    read_state(stopped)
     model, optimizer = written_shards(tmp_path / "shards-1")
     weights, moments = sharded_state.read_shards(tmp_path / "shards-1")
     assert torch.equal(weights["layer.weight"], model.layer.weight)
@@ -206,9 +207,9 @@ def test_a_list_that_does_not_fit_its_parts_is_refused(here, change, message):
 
 def test_a_state_with_parts_is_none_of_an_artifact(here):
     folder = unpacked("stopped", here / "stopped")
-    state = model_folder.read_state(folder)
+    state = read_state(folder)
     state["shards"] = "shards-1"
-    torch.save(state, folder / model_folder.STATE)
+    torch.save(state, folder / STATE)
     with pytest.raises(InputError, match="lacks its parts"):
         model_folder.check_layout(folder)
     (folder / "shards-1").mkdir()
