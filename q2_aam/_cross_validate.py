@@ -5,7 +5,6 @@ import qiime2
 from q2_types.feature_data import DNAFASTAFormat
 
 from aam_core.config import CrossValidateConfig
-from aam_core.training.stop import Action
 from q2_aam._formats import (
     AAMCrossValidationDirectoryFormat,
     AAMEncoderDirectoryFormat,
@@ -13,6 +12,7 @@ from q2_aam._formats import (
 from q2_aam._inputs import (
     column_and_groups,
     directory,
+    heeded,
     repeat_at_end,
     report,
     table_inputs,
@@ -30,7 +30,7 @@ def cross_validate(
     **options,
 ) -> AAMCrossValidationDirectoryFormat:
     """Compare with a forest by repeated folds."""
-    with Action():
+    with heeded():
         config = CrossValidateConfig(**options)
 
         from aam_core.commands.cross_validate import cross_validate as run

@@ -19,11 +19,21 @@ from aam_core.errors import InputError
 from aam_core.io.model_folder import check_entries, read_config
 from aam_core.io.training_state import STATE
 from aam_core.reporting import closing_lines
+from aam_core.training.stop import Action
 
 
 def report(message: str) -> None:
     """Print what the engine has to say; `--verbose` shows it as it comes."""
     print(message, flush=True)
+
+
+def heeded() -> Action:
+    """From an action's first line to its last a request to end loses nothing.
+
+    In the command `qiime` until the process ends: it saves what the action returned.
+    """
+    in_qiime = "q2cli" in sys.modules and click.get_current_context(silent=True)
+    return Action(stays=bool(in_qiime))
 
 
 def table_inputs(table: biom.Table, sequences: DNAFASTAFormat | None) -> dict[str, Any]:

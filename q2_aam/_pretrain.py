@@ -7,12 +7,12 @@ from q2_types.feature_data import DNAFASTAFormat
 from q2_types.tree import NewickFormat
 
 from aam_core.config import PretrainConfig
-from aam_core.training.stop import Action
 from q2_aam._formats import AAMEncoderDirectoryFormat
 from q2_aam._inputs import (
     directory,
     distance_inputs,
     frame,
+    heeded,
     report,
     state_folder,
     table_inputs,
@@ -33,7 +33,7 @@ def pretrain(
     **options,
 ) -> AAMEncoderDirectoryFormat:
     """Learn an encoder from unlabelled samples."""
-    with Action():
+    with heeded():
         config = PretrainConfig(**options)
 
         from aam_core.commands.pretrain import pretrain as run

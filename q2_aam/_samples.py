@@ -6,8 +6,7 @@ import qiime2
 from q2_types.feature_data import DNAFASTAFormat
 
 from aam_core.config import SamplesConfig
-from aam_core.training.stop import Action
-from q2_aam._inputs import column_and_groups, report, table_inputs
+from q2_aam._inputs import column_and_groups, heeded, report, table_inputs
 
 
 def classify_samples(
@@ -77,7 +76,7 @@ def _predict_samples(
     groups,
 ):
     """Fit a model and a forest, predict what neither was fitted to, and compare."""
-    with Action():
+    with heeded():
         from aam_core.commands.samples import (
             check_sequences,
             held_out_samples,

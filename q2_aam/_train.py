@@ -8,7 +8,6 @@ from q2_types.feature_data import DNAFASTAFormat
 from q2_types.tree import NewickFormat
 
 from aam_core.config import TrainConfig
-from aam_core.training.stop import Action
 from q2_aam._formats import AAMEncoderDirectoryFormat, AAMModelDirectoryFormat
 from q2_aam._inputs import (
     as_details,
@@ -16,6 +15,7 @@ from q2_aam._inputs import (
     directory,
     distance_inputs,
     frame,
+    heeded,
     report,
     state_folder,
     table_inputs,
@@ -36,7 +36,7 @@ def train(
     **options,
 ) -> (AAMModelDirectoryFormat, pd.Series, pd.DataFrame):
     """Learn to predict sample metadata."""
-    with Action():
+    with heeded():
         config = TrainConfig(**options)
 
         from aam_core.commands.train import train as run

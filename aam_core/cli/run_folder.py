@@ -11,7 +11,7 @@ from aam_core.errors import InputError
 from aam_core.io.cross_validation import is_completed
 from aam_core.io.model_folder import CONFIG, read_config
 from aam_core.io.run_layout import BEST, CELLS, LAST
-from aam_core.io.training_state import STATE, find_state
+from aam_core.io.training_state import PART, STATE, find_state
 from aam_core.training.stop import Interrupted
 
 LOG = "aam.log"
@@ -81,8 +81,12 @@ def has_model(folder: Path) -> bool:
 
 
 def has_traces_only(folder: Path) -> bool:
-    """Whether a folder is empty, or a run that was in it learned nothing."""
-    return all(path.name in TRACES for path in folder.iterdir())
+    """Whether a folder is empty, or a run that was in it had saved nothing yet."""
+    return all(
+        path.relative_to(folder).parts[0] in TRACES or path.suffix == PART
+        for path in folder.rglob("*")
+        if path.is_file()
+    )
 
 
 def has_result(folder: Path) -> bool:
@@ -98,7 +102,10 @@ def end_state(folder: Path) -> None:
 
 def set_aside(folder: Path, overwrite: bool) -> Path | None:
     """Rename an earlier run that is to be overwritten; its new name."""
-    if not folder.exists() or has_traces_only(folder):
+    if not folder.exists():
+        return None
+    if has_traces_only(folder):
+        shutil.rmtree(folder / LAST.parent, ignore_errors=True)
         return None
     if not overwrite:
         if how := how_to_resume(folder):
@@ -161,6 +168,11 @@ class _LogFile(logging.FileHandler):
 
     def handleError(self, record: logging.LogRecord) -> None:
         """All that it says is on the screen, too."""
+
+    def close(self) -> None:
+        """Close it; what could not be written is lost."""
+        with contextlib.suppress(OSError):
+            super().close()
 
 
 @contextlib.contextmanager

@@ -129,6 +129,8 @@ def check_state(path: Path | str, level: str = "max") -> None:
     try:
         with zipfile.ZipFile(path) as parts:
             whole = any(name.endswith("/data.pkl") for name in parts.namelist())
+            # what is compressed could be far larger than the file; torch never does
+            whole &= not any(part.compress_type for part in parts.infolist())
             summed = bool(parts.comment)
             damaged = None
             if level == "max" and not summed:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +19,7 @@ from aam_core.metrics import sign_of
 from aam_core.reporting import Report, duration, progress
 from aam_core.runtime.device import autocast
 from aam_core.runtime.process_memory import return_freed
+from aam_core.training.events import EventFiles
 from aam_core.training.optimiser import Stepper
 from aam_core.training.resume import Progress, StateKeeper
 from aam_core.training.stop import Interrupted, StopRequest
@@ -32,6 +32,7 @@ LABELS = {
     "target_loss": "RL",
     "nuc_accuracy": "NA%",
 }
+HINT = "a lower lr, max_grad_norm 1, or mixed_precision none usually helps"
 HINT = "a lower lr, max_grad_norm 1, or mixed_precision none usually helps"
 #: TensorBoard tags of what has no train_ or val_ in the history.
 TAGS = {
@@ -147,8 +148,8 @@ def fit(
     progress = keeper.restore(objective.model, stepper)
     if resumed:
         report(f"The run resumes after epoch {progress.epoch} of {config.epochs}.")
-    events = tensorboard if strategy.main else None
-    writer = _writer(events, report, progress.epoch + 1)
+    folder = tensorboard if strategy.main else None
+    events = EventFiles(folder, progress.epoch + 1, report)
     watched = nullcontext(stop)
     if stop is None:
         watched = strategy.stop(StopRequest(config.max_hours))
@@ -161,13 +162,12 @@ def fit(
             progress,
             stop,
             keeper,
-            writer,
+            events,
             report,
             strategy,
             models_after,
         )
-    if writer is not None:
-        writer.close()
+    events.close()
     return_freed()
     shown = progress.history[progress.best_epoch - 1][objective.select]
     report(f"Best epoch: {progress.best_epoch} with {objective.select} {shown:.4f}.")
@@ -187,7 +187,7 @@ def _run_epochs(
     progress: Progress,
     stop: StopRequest,
     keeper: StateKeeper,
-    writer: Any,
+    events: EventFiles,
     report: Report,
     strategy: Strategy,
     models_after: int,
@@ -232,7 +232,7 @@ def _run_epochs(
         score = sign * row[objective.select]
         stepper.end_epoch(score)
         progress.add(row, score, objective.model, strategy.weights)
-        _log(writer, row)
+        events.add(row)
         if reason:
             return reason  # a part of the first epoch is better than no model
         keeper.write(objective.model, stepper, progress)
@@ -339,24 +339,3 @@ def _check_finite(
     raise NotFinite(
         f"the loss{of} is no longer a finite number ({title.partition(',')[0]}): {HINT}"
     )
-
-
-def _writer(folder: Path | None, report: Report, epoch: int):
-    if folder is None:
-        return None
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        report("TensorBoard is not installed, so no event files are written.")
-        return None
-    return SummaryWriter(str(folder), purge_step=epoch)
-
-
-def _log(writer, row: dict[str, float]) -> None:
-    """Write a row of the history as TensorBoard scalars: train_x → train/x."""
-    if writer is None:
-        return
-    for name, value in row.items():
-        if name != "epoch":
-            tag = TAGS.get(name, name.replace("_", "/", 1))
-            writer.add_scalar(tag, value, row["epoch"])

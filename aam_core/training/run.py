@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import math
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -128,12 +129,18 @@ def save_or_rescue(output: Path, *content: Any) -> None:
         failed = error
     said = f"The model could not be written to {output} ({failed})"
     for place in (None, Path.cwd()):  # first where temporary files are
-        with contextlib.suppress(OSError):
+        try:
             folder = Path(tempfile.mkdtemp(prefix="aam-model-", dir=place))
+        except OSError:
+            continue
+        try:
             model_folder.save(folder, *content)
-            raise RunError(
-                f"{said}; it is in {folder}: copy it to where there is room."
-            ) from failed
+        except OSError:
+            shutil.rmtree(folder, ignore_errors=True)
+            continue
+        raise RunError(
+            f"{said}; it is in {folder}: copy it to where there is room."
+        ) from failed
     raise RunError(
         f"{said}, nor elsewhere. Make room; a run whose training state was written "
         "resumes from it (resume_from)."

@@ -190,11 +190,21 @@ class Action(StopRequest):
     Until something is learned, the request ends the action where it is. From then on
     what is within heeds it, or ends as if it had not come.
 
+    Parameters
+    ----------
+    stays : bool
+        Heed no signal after the action either, if it ended well: the process has only
+        to save what it returned.
+
     Raises
     ------
     RunError
         If the request came before anything was learned.
     """
+
+    def __init__(self, stays: bool = False) -> None:
+        super().__init__()
+        self.stays = stays
 
     def __enter__(self) -> "Action":
         super().__enter__()
@@ -203,7 +213,8 @@ class Action(StopRequest):
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         self._open = False
-        super().__exit__(kind, error, trace)
+        if not self.stays or kind is not None:
+            super().__exit__(kind, error, trace)
         if isinstance(error, Interrupted):
             why = self.reason or "its time is over"
             raise RunError(

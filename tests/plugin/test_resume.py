@@ -23,6 +23,7 @@ from qiime2.plugins import aam
 from torch.distributed.launcher.api import LaunchConfig
 
 from aam_core.cli.main import main
+from aam_core.errors import RunError
 from aam_core.io.model_folder import CONFIG, HISTORY, WEIGHTS
 from aam_core.io.training_state import STATE, read_state
 from aam_core.training.pretrain_session import PretrainSession
@@ -324,6 +325,25 @@ def with_state(artifact, state, more=None):
     return qiime2.Artifact.load(str(changed))
 
 
+@pytest.mark.parametrize("action", ["pretrain", "train", "cross_validate"])
+def test_sigterm_while_the_input_is_read(action, table, tree, metadata, monkeypatch):
+    """From the first line of an action a request ends it with a clear message."""
+
+    def read(view):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr("aam_core.data.table.FeatureTable.from_biom", read)
+    given = {
+        "pretrain": {"phylogeny": tree},
+        "train": {"metadata": metadata, "metadata_column": ["ph"]},
+        "cross_validate": {"metadata": metadata.get_column("ph")},
+    }
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(RunError, match=r"before anything was learned.*\(SIGTERM\)"):
+        getattr(aam.actions, action)(table, **given[action])
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 @pytest.fixture
 def forked_launches(monkeypatch):
     """What this process launches is forked; as a user's, it would import torch."""
@@ -352,7 +372,8 @@ def test_sigterm_to_qiime(table, tree, tmp_path, forked_launches, strategy):
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with started(command, cwd=tmp_path, env=env, **pipes) as process:
         writes = set()
-        while len(writes) < 2 and process.poll() is None:  # before epoch 1, after it
+        # at the start, before epoch 1, after it
+        while len(writes) < 3 and process.poll() is None:
             with contextlib.suppress(FileNotFoundError):
                 writes |= {p.stat().st_mtime_ns for p in temporary.rglob(STATE)}
             time.sleep(0.01)

@@ -27,7 +27,7 @@ from aam_core.distributed.batch_split import (
 from aam_core.distributed.launch import launch, processes_of, start_strategy
 from aam_core.distributed.processes import Processes, Root
 from aam_core.distributed.strategy import DataParallel, Strategy
-from aam_core.errors import InputError
+from aam_core.errors import InputError, RunError
 from aam_core.io import model_folder
 from aam_core.nn import fusion
 from aam_core.reporting import silent
@@ -320,7 +320,7 @@ def test_a_run_can_be_ended_before_its_processes_are_there(monkeypatch):
 
     monkeypatch.setattr(launching, "_launch", asked)
     begin, heard = time.monotonic(), []
-    with pytest.raises(RuntimeError, match="asked to end"):
+    with pytest.raises(RunError, match="asked to end"):
         launch(doomed, 2, config(), "", report=heard.append, victim=None)
     assert time.monotonic() - begin < WAIT
 

@@ -74,6 +74,13 @@ def test_those_of_earlier_versions_are_read(tmp_path):
         read_state(tmp_path)
 
 
+def test_one_that_is_compressed_is_not_unpacked(tmp_path):
+    with zipfile.ZipFile(tmp_path / STATE, "w", zipfile.ZIP_DEFLATED) as parts:
+        parts.writestr("archive/data.pkl", bytes(1 << 20))
+    with pytest.raises(InputError, match="is not a training state"):
+        read_state(tmp_path)
+
+
 @pytest.mark.parametrize("lost", ["identity", "schema"])
 def test_one_that_lacks_something_is_refused(tmp_path, lost):
     write_state(tmp_path, {n: v for n, v in CONTENT.items() if n != lost})

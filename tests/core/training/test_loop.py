@@ -11,6 +11,7 @@ from aam_core.errors import InputError
 from aam_core.metrics import classification_metrics, regression_metrics
 from aam_core.reporting import progress
 from aam_core.training import loop
+from aam_core.training.events import EventFiles
 from aam_core.training.loop import Objective, fit
 from aam_core.training.optimiser import Stepper, make_optimizer, make_scheduler
 from tests.one_weight import Numbers, weight
@@ -357,6 +358,33 @@ def test_tensorboard_has_the_documented_tags(tmp_path):
     assert [e.value for e in found.Scalars("val/loss")] == [1.0, 2.0]
 
 
+def test_event_files_that_cannot_be_written_end_no_run(tmp_path):
+    (tmp_path / "file").write_text("")
+    lines = []
+    goal, there = objective(weight(), [1.0, 2.0]), tmp_path / "file" / "events"
+    fit(
+        goal,
+        Numbers([1]),
+        PretrainConfig(epochs=2),
+        CPU,
+        report=lines.append,
+        tensorboard=there,
+    )
+    told = [line for line in lines if "event files cannot be written" in line]
+    assert len(told) == 1
+
+    class Full:
+        def add_scalar(self, *given):
+            raise OSError(28, "No space left on device")
+
+    events = EventFiles(None, 1, lines.append)
+    events.writer = Full()
+    events.add({"epoch": 1, "val_loss": 1.0})
+    events.add({"epoch": 2, "val_loss": 1.0})
+    events.close()
+    assert "No space left on device" in lines[-1]
+
+
 def test_tags_of_the_fusions():
     written = {}
 
@@ -365,7 +393,9 @@ def test_tags_of_the_fusions():
             written[tag] = (value, epoch)
 
     row = {"epoch": 3, "gmu_gate_mean": 0.4, "cross_attn_weight_mean": 0.6}
-    loop._log(Writer(), row | {"val_mae": 1.0})
+    events = EventFiles(None, 1, print)
+    events.writer = Writer()
+    events.add(row | {"val_mae": 1.0})
     assert written == {
         "gmu/gate_mean": (0.4, 3),
         "cross_attn/weight_mean": (0.6, 3),

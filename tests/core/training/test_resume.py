@@ -467,7 +467,8 @@ def signalled(command, state, number):
     output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     with started(command, **output) as process:
         writes = set()
-        while len(writes) < 3 and process.poll() is None:  # before epoch 1, 2 more
+        # at the start, before epoch 1, 2 more
+        while len(writes) < 4 and process.poll() is None:
             with contextlib.suppress(FileNotFoundError):
                 writes.add(state.stat().st_mtime_ns)
             time.sleep(0.01)

@@ -12,6 +12,7 @@ import torch
 from aam_core.cli import main
 from aam_core.commands import cross_fit, train
 from aam_core.data.table import FeatureTable
+from aam_core.distributed.launch import SIGNALS
 from aam_core.errors import InputError, RunError
 from aam_core.io import model_folder, training_state
 from aam_core.io.training_state import STATE
@@ -197,6 +198,20 @@ class TestSignals:
             inner.learned()
             terminate()
             assert action.reason
+
+    def test_an_action_that_stays_ends_with_its_process(self):
+        before = [signal.getsignal(number) for number in SIGNALS]
+        try:
+            with Action(stays=True) as action:
+                action.learned()
+            terminate()
+            assert action.reason
+        finally:
+            for number, handler in zip(SIGNALS, before, strict=True):
+                signal.signal(number, handler)
+        with pytest.raises(ZeroDivisionError), Action(stays=True):
+            raise ZeroDivisionError
+        assert [signal.getsignal(number) for number in SIGNALS] == before
 
     def test_what_part_of_a_piece_learns_does_not_count(self):
         with Action(), Interruption() as pieces:
