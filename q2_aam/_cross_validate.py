@@ -34,15 +34,16 @@ def cross_validate(
         config = CrossValidateConfig(**options)
 
         from aam_core.commands.cross_validate import cross_validate as run
+        from aam_core.data.targets import task_of_column
         from aam_core.io.cross_validation import write_cross_validation
 
-        numeric = isinstance(metadata, qiime2.NumericMetadataColumn)
+        known = column_and_groups(metadata, groups)
         found = run(
             config,
-            task="regression" if numeric else "classification",
+            task=task_of_column(known, metadata.name, config.missing_scheme),
             column=metadata.name,
             **table_inputs(table, sequences),
-            metadata=column_and_groups(metadata, groups),
+            metadata=known,
             group_column=None if groups is None else groups.name,
             encoder=directory(encoder),
             report=report,

@@ -8,16 +8,16 @@ from q2_types.tree import NewickFormat
 
 from aam_core.config import EvaluateConfig, PlotContributionsConfig
 from q2_aam._inputs import frame, labels, report, tree
-from q2_aam._views import CrossValidation, Run
+from q2_aam._views import CrossValidation, Details, Predictions, Run
 
 
 def evaluate(
     output_dir: str,
-    predictions: pd.Series,
+    predictions: Predictions,
     truth: qiime2.MetadataColumn,
-    details: pd.DataFrame = None,
-    other_predictions: pd.Series = None,
-    other_details: pd.DataFrame = None,
+    details: Details = None,
+    other_predictions: Predictions = None,
+    other_details: Details = None,
     importance: pd.DataFrame = None,
     contributions: pd.DataFrame = None,
     phylogeny: NewickFormat = None,
@@ -27,23 +27,34 @@ def evaluate(
     metadata: qiime2.Metadata = None,
     name: str = EvaluateConfig.name,
     other_name: str = EvaluateConfig.other_name,
+    missing_scheme: str = EvaluateConfig.missing_scheme,
 ) -> None:
     """Score predictions beside the truth and beside others."""
-    config = EvaluateConfig(name=name, other_name=other_name)
+    config = EvaluateConfig(
+        name=name, other_name=other_name, missing_scheme=missing_scheme
+    )
 
-    from aam_core.commands.evaluate import Predicted
+    from aam_core.commands.evaluate import Predicted, as_numbers_or_classes
     from aam_core.commands.evaluate import evaluate as run
+    from aam_core.data.missing import with_missing
     from aam_core.errors import InputError
     from aam_core.report.samples import samples_page
 
     if other_details is not None and other_predictions is None:
         raise InputError("other_details needs other_predictions, too.")
+    known = with_missing(truth.to_dataframe(), config.missing_scheme)
+
+    def read(who: str, given: Predictions, more: Details | None) -> Predicted:
+        beside = None if more is None else more.numbers
+        values = as_numbers_or_classes(given.texts, known[truth.name], beside)
+        return Predicted(who, values, beside)
+
     other = None
     if other_predictions is not None:
-        other = Predicted(config.other_name, other_predictions, other_details)
+        other = read(config.other_name, other_predictions, other_details)
     found = run(
-        Predicted(config.name, predictions, details),
-        truth.to_series(),
+        read(config.name, predictions, details),
+        known[truth.name],
         other=other,
         groups=None if groups is None else groups.to_series(),
         metadata=frame(metadata),

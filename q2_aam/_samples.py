@@ -7,6 +7,7 @@ from q2_types.feature_data import DNAFASTAFormat
 
 from aam_core.config import SamplesConfig
 from q2_aam._inputs import column_and_groups, heeded, report, table_inputs
+from q2_aam._views import Predictions
 
 
 def classify_samples(
@@ -119,7 +120,7 @@ def _predict_samples(
             group_column=group_column,
             held_out="others" if held_out else "folds",
         )
-        predicted = predictions.view(pd.Series).index
+        predicted = predictions.view(Predictions).texts.index
         why = options_of_explanation(config, predicted)
         importance, contributions = ctx.get_action("aam", "explain")(
             _some_samples(ctx, table, labelled(every[column])),

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import qiime2
+from q2_sample_classifier import PredictionsFormat, ProbabilitiesFormat
 from qiime2.plugin import ValidationError
 
 from q2_aam._formats import (
@@ -20,7 +21,7 @@ from q2_aam._formats import (
     _LayoutFormat,
     as_validation,
 )
-from q2_aam._views import CrossValidation, Run
+from q2_aam._views import CrossValidation, Details, Predictions, Run
 from q2_aam.plugin_setup import plugin
 
 
@@ -122,12 +123,31 @@ def _write_numbers(numbers: pd.DataFrame, fmt: Any) -> Any:
     return fmt
 
 
+def _read_texts(fmt: Any) -> pd.DataFrame:
+    """A table by the ids of its first column, in which no text is a missing value."""
+    found = pd.read_csv(str(fmt), sep="\t", dtype=str, keep_default_na=False)
+    return found.set_index(found.columns[0]).rename_axis("id")
+
+
 def _read_numbers(fmt: Any) -> pd.DataFrame:
     fmt.validate()
-    table = pd.read_csv(
-        str(fmt), sep="\t", dtype={"id": str}, keep_default_na=False, na_values=""
-    )
-    return table.set_index("id")
+    texts = _read_texts(fmt)
+    return texts.where(texts != "", np.nan).astype(float)
+
+
+@plugin.register_transformer
+def _predictions_to_view(fmt: PredictionsFormat) -> Predictions:
+    return Predictions(_read_texts(fmt).iloc[:, 0])
+
+
+@plugin.register_transformer
+def _probabilities_to_view(fmt: ProbabilitiesFormat) -> Details:
+    return Details(_read_numbers(fmt))
+
+
+@plugin.register_transformer
+def _details_to_view(fmt: RegressionDetailsFormat) -> Details:
+    return Details(_read_numbers(fmt))
 
 
 @plugin.register_transformer
@@ -142,7 +162,7 @@ def _details_to_frame(fmt: RegressionDetailsFormat) -> pd.DataFrame:
 
 @plugin.register_transformer
 def _details_to_metadata(fmt: RegressionDetailsFormat) -> qiime2.Metadata:
-    return _metadata(_read_numbers(fmt).astype(float))
+    return _metadata(_read_numbers(fmt))
 
 
 @plugin.register_transformer
@@ -157,7 +177,7 @@ def _embedding_to_frame(fmt: AAMEmbeddingFormat) -> pd.DataFrame:
 
 @plugin.register_transformer
 def _embedding_to_metadata(fmt: AAMEmbeddingFormat) -> qiime2.Metadata:
-    return _metadata(_read_numbers(fmt).astype(float))
+    return _metadata(_read_numbers(fmt))
 
 
 @plugin.register_transformer

@@ -17,3 +17,15 @@ class CrossValidation(NamedTuple):
 
     run: dict[str, Any]  #: of `run.json`
     predictions: pd.DataFrame  #: of `predictions.tsv`
+
+
+class Predictions(NamedTuple):
+    """Predictions of samples, as they are spelled."""
+
+    texts: pd.Series
+
+
+class Details(NamedTuple):
+    """Numbers beside predictions: probabilities, or intervals."""
+
+    numbers: pd.DataFrame

@@ -70,9 +70,10 @@ def cross_validate(
     start = fitted_encoder(encoder, checked_study(study), report)
     from aam_core.commands.cross_validate import cross_validate as run
 
+    config = CrossValidateConfig(**options)
     found = run(
-        CrossValidateConfig(**options),
-        task=task or task_of_column(metadata, metadata_column),
+        config,
+        task=task or task_of_column(metadata, metadata_column, config.missing_scheme),
         column=metadata_column,
         **study.inputs(),
         metadata=metadata,

@@ -74,10 +74,12 @@ def cross_validate(
 
             javascript()  # fails before the long work, if it does
             known = read_metadata(metadata)
-            task = task_of_column(known, metadata_column)
+            task = "classification"
+            if not classifier:
+                task = task_of_column(known, metadata_column, config.missing_scheme)
             found = run(
                 config,
-                task="classification" if classifier else task,
+                task=task,
                 column=metadata_column,
                 **read_table(table, sequences),
                 metadata=known,

@@ -50,7 +50,9 @@ def read_taxonomy(path: Path | None) -> dict[str, str]:
     """Taxon of each feature id: the first column of a table."""
     if path is None:
         return {}
-    return read_metadata(path).iloc[:, 0].dropna().astype(str).to_dict()
+    from aam_core.data.categories import label_texts
+
+    return label_texts(read_results(path).iloc[:, 0]).dropna().to_dict()
 
 
 def read_metadata(path: Path | None) -> pd.DataFrame | None:
@@ -60,18 +62,34 @@ def read_metadata(path: Path | None) -> pd.DataFrame | None:
     return None if path is None else metadata.read_metadata(path)
 
 
-def read_predictions(path: Path, column: str, classes: bool) -> pd.Series:
-    """The predictions of a column; labels if `classes`, else what they look like."""
+def read_results(path: Path) -> pd.DataFrame:
+    """A table by id that a command wrote, in which `#` starts no comment."""
+    from aam_core.data import metadata
+
+    found = metadata.read_metadata(path, comments=False)
+    if not found.shape[1]:
+        raise InputError(f"{path} holds no column beside the ids.")
+    return found
+
+
+def read_details(path: Path | None) -> pd.DataFrame | None:
+    """Numbers beside predictions, where there are any."""
+    from aam_core.data.spelled_numbers import plain_numbers
+
+    return None if path is None else plain_numbers(read_results(path))
+
+
+def read_predictions(path: Path, column: str) -> pd.Series:
+    """The predictions of a column, as they are spelled."""
     from aam_core.data.categories import label_texts
 
-    frame = read_metadata(path)
+    frame = read_results(path)
     if frame.shape[1] > 1 and column not in frame:
         raise InputError(
             f"{path} has the columns {', '.join(map(repr, frame))}, of which none is "
             f"{column!r}: name one of them as --metadata-column."
         )
-    found = frame[column] if column in frame else frame.iloc[:, 0]
-    return label_texts(found) if classes else found
+    return label_texts(frame[column] if column in frame else frame.iloc[:, 0])
 
 
 def read_list(path: Path | None) -> list[str] | None:

@@ -13,6 +13,7 @@ from aam_core.cli.files import (
     FILE,
     NEW,
     check_new,
+    read_details,
     read_metadata,
     read_predictions,
     read_table,
@@ -200,17 +201,20 @@ def evaluate(
         check_new([output], overwrite)
         if other_details is not None and other_predictions is None:
             raise InputError("--other-details needs --other-predictions, too.")
-        from aam_core.commands.evaluate import Predicted
+        from aam_core.commands.evaluate import Predicted, as_numbers_or_classes
         from aam_core.commands.evaluate import evaluate as run
+        from aam_core.data.missing import with_missing
         from aam_core.report.evaluation import evaluation_page
         from aam_core.report.page import write_page
 
-        known = read_metadata(metadata)
+        known = with_missing(read_metadata(metadata), config.missing_scheme)
         column_of(known, metadata_column)
 
         def read(name: str, path: Path, more: Path | None) -> Predicted:
-            found = read_predictions(path, metadata_column, classes)
-            return Predicted(name, found, read_metadata(more))
+            found, beside = read_predictions(path, metadata_column), read_details(more)
+            if not classes:
+                found = as_numbers_or_classes(found, known[metadata_column], beside)
+            return Predicted(name, found, beside)
 
         other = None
         if other_predictions is not None:

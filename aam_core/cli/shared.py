@@ -9,7 +9,7 @@ import click
 
 from aam_core.cli.files import DIRECTORY, FILE, NEW, read_metadata
 from aam_core.cli.options import Flag
-from aam_core.config import ColumnOptions
+from aam_core.config import ColumnOptions, MetadataOptions
 from aam_core.distributed.launch import rank
 from aam_core.errors import InputError, RunError
 from aam_core.training.stop import Action
@@ -120,7 +120,8 @@ def task_of(given: dict[str, Any], metadata: Path | None) -> dict[str, Any]:
         return {}
     from aam_core.data.targets import task_of_column
 
-    task = task_of_column(read_metadata(metadata), columns[0])
+    scheme = given["missing_scheme"] or MetadataOptions.missing_scheme
+    task = task_of_column(read_metadata(metadata), columns[0], scheme)
     if task == "classification" and not rank():
         click.echo(
             f"{columns[0]!r} does not hold numbers, so its classes are predicted "

@@ -14,6 +14,7 @@ from aam_core.commands.rf_baseline import (
 from aam_core.config import ForestConfig, ReportOptions
 from aam_core.data.table import FeatureTable
 from aam_core.data.target_decoder import Predictions
+from aam_core.inference.reading import metadata_as_trained
 from aam_core.io.model_folder import read_config
 from aam_core.reporting import Report
 
@@ -49,6 +50,7 @@ def beside_forest(
         As `rf_baseline` and `evaluate` raise it.
     """
     saved = read_config(model)
+    metadata = metadata_as_trained(saved, metadata)
     forest = rf_baseline(
         ForestConfig(**as_trained({"held_out": held_out}, saved["options"])),
         table=table,

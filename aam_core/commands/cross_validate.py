@@ -19,6 +19,7 @@ from aam_core.commands.cross_validation_resume import Cells, identity_of
 from aam_core.commands.cross_validation_scores import headline
 from aam_core.commands.samples import check_sequences
 from aam_core.config import CrossValidateConfig
+from aam_core.data.missing import with_missing
 from aam_core.data.splits import check_groups, group_names, read_groups
 from aam_core.data.table import FeatureTable
 from aam_core.data.targets import read_target
@@ -138,9 +139,10 @@ def _given(
     """The labelled samples, by id so that the order of the table does not matter."""
     check_groups(column, group_column)
     check_sequences(table, sequences)
+    metadata = with_missing(metadata, config.missing_scheme)
     target = read_target(metadata, (column,), task, table.sample_ids, report)
     target = target[column].sort_index()
-    groups = read_groups(metadata, group_column, target.index)
+    groups = read_groups(metadata, group_column, target.index, report)
     if groups is not None:
         groups = group_names(target.index.to_numpy(), groups)
     reads = metadata, group_column, sequences, encoder

@@ -18,7 +18,9 @@ from aam_core.bootstrap import (
     regression_scores,
 )
 from aam_core.commands import evaluation_tables as tables
-from aam_core.data.categories import label_texts
+from aam_core.data.categories import label_texts, numeric, tell_categories
+from aam_core.data.missing import MISSING_ADVICE, missing_words
+from aam_core.data.spelled_numbers import is_number, plain_numbers
 from aam_core.errors import InputError, some
 from aam_core.reporting import Report, logger
 
@@ -125,6 +127,11 @@ def evaluate(
             f"give each a name of its own, other than {CHANCE!r}."
         )
     task = _task(predicted)
+    taken = [groups] if task == "regression" else [truth, groups]
+    for column in taken:
+        if column is not None:
+            name = str(column.name)
+            tell_categories(column.to_frame(name), [name], column.index, tell)
     if other is not None and _task(other) != task:
         raise InputError(
             f"{predicted.name} are predictions of a {task}, {other.name} of a "
@@ -157,7 +164,7 @@ def evaluate(
         column=str(truth.name),
         names=names,
         samples=samples,
-        metadata=None if metadata is None else metadata.reindex(ids),
+        metadata=None if metadata is None else plain_numbers(metadata.reindex(ids)),
         classes=classes,
         scores=scores,
         paired=compared(*raw) if len(raw) == 2 else {},
@@ -169,9 +176,49 @@ def evaluate(
     )
 
 
+def as_numbers_or_classes(
+    texts: pd.Series, truth: pd.Series, details: pd.DataFrame | None
+) -> pd.Series:
+    """Predictions that were read as text, as numbers where they are no classes.
+
+    What looks like a number is a class if the probabilities have a column of that name,
+    or, where there are no details, if all are labels of a truth that is text.
+
+    Parameters
+    ----------
+    texts : pandas.Series
+        Predictions by sample id, as they are spelled.
+    truth : pandas.Series
+        True values.
+    details : pandas.DataFrame, optional
+        Probabilities or intervals.
+
+    Raises
+    ------
+    InputError
+        If it cannot be told.
+    """
+    found = set(texts.dropna())
+    if not all(map(is_number, found)):
+        return texts
+    if details is not None:
+        known = set(map(str, details))
+    else:
+        known = set() if numeric(truth) else set(label_texts(truth).dropna())
+    if found <= known:
+        return texts
+    if details is None and (both := found & known):
+        raise InputError(
+            f"The predictions may be numbers or classes: {some(sorted(both))} are "
+            f"values of {truth.name!r}, which is text, but "
+            f"{some(sorted(found - known))} are not. Give their details (probabilities "
+            "or intervals), too."
+        )
+    return texts.astype(float)
+
+
 def _task(one: Predicted) -> str:
-    numeric = pd.api.types.is_numeric_dtype(one.predictions)
-    return "regression" if numeric else "classification"
+    return "regression" if numeric(one.predictions) else "classification"
 
 
 def _true(truth: pd.Series, task: str) -> pd.Series:
@@ -180,11 +227,14 @@ def _true(truth: pd.Series, task: str) -> pd.Series:
     if task == "classification":
         return label_texts(known)
     numbers = pd.to_numeric(known, errors="coerce")
-    if numbers.isna().any():
+    if (wrong := numbers.isna()).any():
+        words = missing_words(known[wrong])
+        advice = MISSING_ADVICE if sum(words.values()) == wrong.sum() else ""
         raise InputError(
             f"The predictions are numbers, but {truth.name!r} is not a number for "
-            f"{some(known.index[numbers.isna()])}: choose the column that was "
-            "predicted."
+            f"{some(known.index[wrong])}: "
+            f"{some(sorted(set(known[wrong].astype(str))))}. "
+            f"{advice or 'Choose the column that was predicted.'}"
         )
     return numbers.astype(float)
 

@@ -29,7 +29,7 @@ from aam_core.ensemble.shapley import (
 )
 from aam_core.errors import InputError, some
 from aam_core.inference.finite import check_finite
-from aam_core.inference.reading import read_as_trained
+from aam_core.inference.reading import metadata_as_trained, read_as_trained
 from aam_core.reporting import Report, duration, logger, progress
 from aam_core.runtime.device import choose_device
 
@@ -117,6 +117,7 @@ def explain(
             f"{len(ids)} sample is left, but a sample is explained by its difference "
             "from others: give a table with more samples."
         )
+    metadata = metadata_as_trained(ensemble.saved, metadata)
     groups = check_covariates(ensemble, config, metadata, ids, report)
     rows = _explained(config, ids, report)
     given = (weights, metadata, groups, config, device, report)

@@ -10,6 +10,7 @@ import torch
 
 from aam_core.config import PredictConfig
 from aam_core.data.batches import Batch, BatchMaker
+from aam_core.data.missing import tell_misread
 from aam_core.data.sample_features import sample_features
 from aam_core.data.sequences import reverse_complement
 from aam_core.data.study import Study
@@ -35,6 +36,7 @@ from aam_core.inference.random_draws import (
 from aam_core.inference.reading import (
     batches_as_trained,
     in_table_order,
+    metadata_as_trained,
     read_as_trained,
 )
 from aam_core.reporting import Log, Report, logger
@@ -90,7 +92,9 @@ def predict(
     notes = Log(report)
     study = read_as_trained(saved, table, sequences, config, notes, keep_shallow=True)
     ids = study.table.sample_ids
+    metadata = metadata_as_trained(saved, metadata)
     groups = check_covariates(ensemble, config, metadata, ids, notes)
+    tell_misread("Sample ids", ids, notes)
     report(
         f"Predicting {len(ids):,} samples with {study.table.shape[1]:,} distinct ASVs "
         f"on {device.type}."

@@ -9,6 +9,7 @@ import torch
 
 from aam_core.config import PretrainConfig
 from aam_core.data.inputs import Matrix, Sources, prepare_inputs, split_rows
+from aam_core.data.missing import with_missing
 from aam_core.data.phylogeny import Phylogeny
 from aam_core.data.table import FeatureTable
 from aam_core.distributed.launch import on_all_devices
@@ -94,6 +95,7 @@ def pretrain(
         If training cannot go on, and there is no model yet.
     """
     sources = Sources(table, sequences, phylogeny, distances)
+    metadata = with_missing(metadata, config.missing_scheme)
     program = Pretraining(config, sources, metadata)
     files = RunFiles(output, encoder, tensorboard, state, resume_from, keep_state)
     run_training(program, files, report)

@@ -15,6 +15,7 @@ from aam_core.config import ForestConfig
 from aam_core.config.option import option_specs
 from aam_core.data import splits
 from aam_core.data.confounding import choose_depth, tell_batches
+from aam_core.data.missing import with_missing
 from aam_core.data.table import FeatureTable
 from aam_core.data.targets import read_target
 from aam_core.errors import InputError, some
@@ -39,7 +40,7 @@ class ForestResult:
 
 
 #: Options of the forest that a model brings along where they are at their default.
-FROM_MODEL = ("metadata_column", "task", "rarefy_depth", "seed")
+FROM_MODEL = ("metadata_column", "task", "rarefy_depth", "seed", "missing_scheme")
 #: Those of them that may not differ from the model's.
 SAME_TARGET = ("metadata_column", "task")
 
@@ -86,6 +87,7 @@ def rf_baseline(
         If samples of the given split are not in the table, lost to rarefaction or
         unlabelled, or as `read_target` and `splits.split` raise it.
     """
+    metadata = with_missing(metadata, config.missing_scheme)
     table = _rarefied(config, table, metadata, report)
     target = read_target(
         metadata, config.metadata_column, config.task, table.sample_ids, report
@@ -108,7 +110,7 @@ def _rarefied(
     )
     rows = np.flatnonzero(np.isin(table.sample_ids, target.index))
     ids = table.sample_ids[rows]
-    groups = splits.read_groups(metadata, config.group_column, ids)
+    groups = splits.read_groups(metadata, config.group_column, ids, report)
     if groups is not None:
         groups = splits.group_names(ids, groups)
     first = target.loc[ids].iloc[:, 0]
@@ -145,7 +147,7 @@ def as_trained(
         if spec.name not in FROM_MODEL:
             continue
         chosen = spec.check(options.get(spec.name, spec.default))
-        own = spec.check(trained[spec.name])
+        own = spec.check(trained.get(spec.name, spec.default))
         if chosen == spec.default:
             options[spec.name] = own
         elif chosen != own and spec.name in SAME_TARGET:

@@ -16,6 +16,7 @@ from aam_core.data.confounding import choose_depth, tell_batches
 from aam_core.data.folds import balanced_folds
 from aam_core.data.inputs import Inputs, Matrix, Sources, prepare_inputs, split_rows
 from aam_core.data.labels import fit_labels, without_new_classes
+from aam_core.data.missing import with_missing
 from aam_core.data.phylogeny import Phylogeny
 from aam_core.data.splits import group_names, read_groups, split
 from aam_core.data.table import FeatureTable
@@ -24,7 +25,7 @@ from aam_core.data.targets import read_target
 from aam_core.distributed.launch import on_all_devices
 from aam_core.distributed.strategy import Strategy
 from aam_core.ensemble.mixture import NETWORK
-from aam_core.errors import InputError
+from aam_core.errors import InputError, some
 from aam_core.nn.encoder import Encoder
 from aam_core.nn.fusion import check_heads
 from aam_core.nn.predictor import SequencePredictor
@@ -105,11 +106,32 @@ def train(
         If training cannot go on, and there is no model yet.
     """
     sources = Sources(table, sequences, phylogeny, distances)
+    metadata = with_missing(metadata, config.missing_scheme)
     if config.cross_fit is None:
         config = dataclasses.replace(config, cross_fit=FOLDS[config.effort])
     config, encoder = with_general_encoder(config, encoder, sources)
     files = RunFiles(output, encoder, tensorboard, state, resume_from, keep_state)
     return run_training(Training(config, sources, metadata), files, report)
+
+
+def check_best_metric(config: TrainConfig, parts: Sequence[Part]) -> None:
+    """Refuse a score that is not defined on the samples that choose the best epoch.
+
+    Raises
+    ------
+    InputError
+        If r2 or pearson are to choose by one sample, or by samples that are all alike.
+    """
+    if config.best_metric not in ("r2", "pearson"):
+        return
+    for part in parts:
+        true = part.labels.target.iloc[part.validation]
+        if (true.nunique() < 2).any():
+            raise InputError(
+                f"best_metric {config.best_metric} is not defined on validation "
+                f"samples of a single value: {some(true.index)}. Choose best_metric "
+                "mae or val_loss, or raise test_size."
+            )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -160,11 +182,13 @@ class Training:
         depth = self._depth(sources.table, report)
         config = dataclasses.replace(config, rarefy_depth=depth, ensemble=members)
         inputs = prepare_inputs(config, sources, max_bp=arch.max_bp, report=report)
-        target = self._target(inputs.study.table.sample_ids, report)
+        target = self._target(inputs.study.table.sample_ids, silent)
         if config.cross_fit:
             parts = self._folds(inputs, target, network, report)
         else:
             parts = self._split(inputs, target, report)
+        if network:
+            check_best_metric(config, parts)
         labels = parts[0].labels
         if config.cross_fit:
             every = np.arange(len(target))
@@ -233,7 +257,7 @@ class Training:
     ) -> tuple[Part, ...]:
         """A part for each fold; its best epoch is chosen without the fold."""
         config, ids = self.config, inputs.study.table.sample_ids
-        groups = self.groups(ids)
+        groups = self.groups(ids, report)
         first = target.iloc[:, 0]
         folds = balanced_folds(first, groups, config.cross_fit, config.seed)
         if len(folds) < 2:
@@ -278,9 +302,9 @@ class Training:
         )
         return [fitted[side] for side in sides]
 
-    def groups(self, ids: np.ndarray) -> np.ndarray | None:
+    def groups(self, ids: np.ndarray, report: Report = silent) -> np.ndarray | None:
         """The group of each sample, if there are any."""
-        found = read_groups(self.metadata, self.config.group_column, ids)
+        found = read_groups(self.metadata, self.config.group_column, ids, report)
         return None if found is None else group_names(ids, found)
 
     def begin(

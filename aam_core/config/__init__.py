@@ -48,6 +48,7 @@ from aam_core.config.input import (
     DepthOptions,
     FeatureOptions,
     InputOptions,
+    MetadataOptions,
     SplitOptions,
     ValidationOptions,
 )
@@ -103,6 +104,7 @@ __all__ = [
     "InputOptions",
     "LossOptions",
     "MemoryOptions",
+    "MetadataOptions",
     "ModelOptions",
     "OptimiserOptions",
     "OutputOptions",

@@ -16,6 +16,7 @@ from aam_core.config.input import (
     DepthOptions,
     FeatureOptions,
     InputOptions,
+    MetadataOptions,
     SplitOptions,
     ValidationOptions,
 )
@@ -40,6 +41,7 @@ class PretrainConfig(
     SplitOptions,
     ModelOptions,
     InputOptions,
+    MetadataOptions,
 ):
     """Options of `pretrain`."""
 
@@ -55,6 +57,7 @@ class TrainConfig(
     SplitOptions,
     ModelOptions,
     ValidationOptions,
+    MetadataOptions,
     BaseOptions,
     CategoricalOptions,
     OutputOptions,
@@ -100,7 +103,9 @@ class PlotContributionsConfig(ContributionPageOptions):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ForestConfig(ForestOptions, SplitOptions, DepthOptions, ColumnOptions):
+class ForestConfig(
+    ForestOptions, SplitOptions, DepthOptions, MetadataOptions, ColumnOptions
+):
     """Options of `rf-baseline`."""
 
 

@@ -7,7 +7,7 @@ import dataclasses
 import typing
 
 from aam_core.config.device import DeviceOptions
-from aam_core.config.input import DepthOptions, SplitOptions
+from aam_core.config.input import DepthOptions, MetadataOptions, SplitOptions
 from aam_core.config.optimisation import OptimiserOptions
 from aam_core.config.option import Options, option
 from aam_core.config.samples import borrowed
@@ -46,6 +46,7 @@ class CrossValidationOptions(Options):
         "each takes about as long as the folds with as many samples.",
     )
     rarefy_depth: int | None = borrowed(DepthOptions, "rarefy_depth")
+    missing_scheme: str = borrowed(MetadataOptions, "missing_scheme")
     effort: str = borrowed(OptimiserOptions, "effort")
     seed: int = borrowed(SplitOptions, "seed")
     device: str = borrowed(DeviceOptions, "device")

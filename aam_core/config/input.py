@@ -32,6 +32,24 @@ class DepthOptions(Options):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class MetadataOptions(Options):
+    """How the sample metadata are read."""
+
+    topic: typing.ClassVar[str] = "Input"
+
+    missing_scheme: str = option(
+        "blank",
+        "Which values of the sample metadata are missing: those that are empty, or "
+        "INSDC's words, too (not applicable, missing, not collected, not provided, "
+        "restricted access; in any case, and with the reason behind 'missing:'). A "
+        "`#q2:missing` line of the file decides for its own columns.",
+        choices=("blank", "INSDC:missing"),
+        when="Choose INSDC:missing for metadata from QIITA, ENA or NCBI, where a run "
+        "tells that such words were taken as categories.",
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class FeatureOptions(Options):
     """What happens to features that the model cannot read."""
 

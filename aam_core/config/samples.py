@@ -7,7 +7,7 @@ import dataclasses
 import typing
 
 from aam_core.config.device import DeviceOptions
-from aam_core.config.input import DepthOptions, SplitOptions
+from aam_core.config.input import DepthOptions, MetadataOptions, SplitOptions
 from aam_core.config.optimisation import OptimiserOptions
 from aam_core.config.option import Options, option
 from aam_core.errors import InputError
@@ -59,6 +59,8 @@ class ReportOptions(Options):
         "What the report calls the other predictions.",
         when="Name whoever made them, if it is not the random forest.",
     )
+
+    missing_scheme: str = borrowed(MetadataOptions, "missing_scheme")
 
     def _check(self) -> None:
         if not self.name or not self.other_name or self.name == self.other_name:

@@ -14,7 +14,7 @@ from aam_core.errors import InputError, some
 
 
 def read_biom(path: Path) -> biom.Table:
-    """Read a BIOM file, or a table as text.
+    """Read a BIOM file.
 
     `biom.load_table` tries one format after the other and hides why each failed, so
     the file is given to the reader of the format that it begins like.
@@ -22,7 +22,7 @@ def read_biom(path: Path) -> biom.Table:
     Parameters
     ----------
     path : Path
-        HDF5 or JSON, or tab-separated text; the latter two may be compressed (gzip).
+        HDF5, or JSON, which may be compressed (gzip).
 
     Returns
     -------
@@ -35,17 +35,13 @@ def read_biom(path: Path) -> biom.Table:
     """
     with path.open("rb") as handle:
         head = handle.read(len(HDF5))
-    kind = "HDF5" if head == HDF5 else "text"
+    kind = "HDF5" if head == HDF5 else "JSON"
     try:
         if head == HDF5:
             with h5py.File(path) as file:
                 return _of_hdf5(file, path)
         with _opened(path, head) as handle:
-            text = handle.read()
-        if text.lstrip().startswith("{"):
-            kind = "JSON"
-            return biom.Table.from_json(json.loads(text))
-        return biom.Table.from_tsv(text.splitlines(), None, None, str)
+            return biom.Table.from_json(json.load(handle))
     except InputError:
         raise
     except UnicodeDecodeError:

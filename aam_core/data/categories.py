@@ -11,13 +11,17 @@ import numpy as np
 import pandas as pd
 
 from aam_core.config.covariates import CategoricalOptions, UnknownOptions
-from aam_core.errors import InputError, some
-from aam_core.reporting import Report
+from aam_core.data.missing import MISSING_ADVICE, missing_words
+from aam_core.data.spelled_numbers import spelling
+from aam_core.errors import SHOWN_IDS, InputError, some
+from aam_core.reporting import Report, silent
 
 logger = logging.getLogger("aam_core")
 
 #: Index of a category that is missing or was not among the training samples.
 UNKNOWN_CATEGORY = 0
+#: Digits of a decimal number that a float keeps.
+TOLD_APART = 15
 
 
 def require_columns(metadata: pd.DataFrame, columns: Sequence[str]) -> None:
@@ -59,9 +63,14 @@ def label_texts(values: pd.Series) -> pd.Series:
     Returns
     -------
     pandas.Series
-        Same index, dtype object: str, or NaN where the value is missing. Whole
-        numbers lose their decimals, so that a column that was read as float names
-        its categories as the file does.
+        Same index, dtype object: str, or NaN where the value is missing. Numbers that
+        were read from a file keep their spelling; other whole numbers lose their
+        decimals.
+
+    Raises
+    ------
+    InputError
+        If numbers whose spelling is lost have more digits than a float tells apart.
 
     Examples
     --------
@@ -70,13 +79,102 @@ def label_texts(values: pd.Series) -> pd.Series:
     >>> label_texts(pd.Series([1.0, 2.5, None])).tolist()
     ['1', '2.5', nan]
     """
-    texts = [np.nan if pd.isna(value) else _text(value) for value in values]
+    known = spelling(values)
+    if known is None:
+        _refuse_rounded(values)
+        known = values
+    texts = [np.nan if pd.isna(value) else _text(value) for value in known]
     return pd.Series(texts, index=values.index, name=values.name, dtype=object)
 
 
 def _text(value: Any) -> str:
     number = isinstance(value, Real) and not isinstance(value, bool | np.bool_)
     return str(int(value)) if number and float(value).is_integer() else str(value)
+
+
+def _refuse_rounded(values: pd.Series) -> None:
+    """Refuse floats that other numbers may have been rounded to."""
+    if not pd.api.types.is_float_dtype(values):
+        return
+    some_rounded = [v for v in values.dropna().unique() if _digits(v) > TOLD_APART]
+    if some_rounded:
+        raise InputError(
+            f"Column {values.name!r} is numeric and is to be taken as categories, but "
+            f"numbers of more than {TOLD_APART} digits are rounded when they are read, "
+            f"so that categories may have become one: {some(some_rounded)}. Declare "
+            "the column categorical in the metadata file (#q2:types)."
+        )
+
+
+def _digits(value: float) -> int:
+    """Significant digits of a number as Python writes it; of whole ones, all."""
+    if not np.isfinite(value):
+        return 0
+    if float(value).is_integer():
+        return TOLD_APART if abs(value) < 2**53 else TOLD_APART + 1
+    mantissa = repr(float(value)).partition("e")[0].strip("-")
+    return len(mantissa.replace(".", "").strip("0"))
+
+
+def tell_categories(
+    metadata: pd.DataFrame,
+    columns: Sequence[str],
+    sample_ids: Sequence[str],
+    report: Report,
+) -> None:
+    """Tell of what is taken as categories and may be meant otherwise.
+
+    Parameters
+    ----------
+    metadata : pandas.DataFrame
+        Sample metadata.
+    columns : sequence of str
+        Columns that are taken as categories.
+    sample_ids : sequence of str
+        The samples that are read.
+    report : callable
+        Is told of numbers that are taken as categories, and of words that mean that
+        a value is missing.
+    """
+    if report is silent:
+        return
+    ids = metadata.index.intersection(list(sample_ids))
+    for name in columns:
+        values = metadata.loc[ids, name]
+        if numeric(values):
+            report(
+                f"Column {name!r} is numeric: its numbers are taken as "
+                f"{label_texts(values).nunique():,} categories; declare it categorical "
+                "(`#q2:types`)."
+            )
+        elif words := missing_words(values):
+            report(
+                f"Column {name!r} holds {listed(words)}, taken as "
+                f"{'categories' if len(words) > 1 else 'a category'}. {MISSING_ADVICE}"
+            )
+
+
+def numeric(values: pd.Series) -> bool:
+    """Whether a column holds numbers; booleans are none."""
+    boolean = pd.api.types.is_bool_dtype(values)
+    return pd.api.types.is_numeric_dtype(values) and not boolean
+
+
+def listed(counts: Mapping[str, int], shown: int = SHOWN_IDS) -> str:
+    """Values, with the number of samples that have each.
+
+    Examples
+    --------
+    >>> from aam_core.data.categories import listed
+    >>> listed({"gut": 12, "skin": 1})
+    "'gut' (12 samples), 'skin' (1 sample)"
+    """
+    first = [
+        f"{value!r} ({number:,} sample{'s' * (number != 1)})"
+        for value, number in list(counts.items())[:shown]
+    ]
+    more = f" and {len(counts) - shown:,} more" if len(counts) > shown else ""
+    return ", ".join(first) + more
 
 
 def category_labels(
@@ -104,6 +202,7 @@ def category_labels(
         Empty where a sample has no value in one of the columns.
     """
     require_columns(metadata, columns)
+    tell_categories(metadata, columns, sample_ids, report)
     chosen = metadata.reindex(list(sample_ids))
     texts = pd.DataFrame({name: label_texts(chosen[name]) for name in columns})
     missing = texts.isna().any(axis=1).to_numpy()
@@ -228,6 +327,8 @@ class CategoricalEncoder:
         """
         assert unknown in ("error", "ignore"), unknown
         require_columns(metadata, list(self.categories))
+        ids = metadata.index if sample_ids is None else sample_ids
+        tell_categories(metadata, list(self.categories), ids, report)
         chosen = metadata if sample_ids is None else metadata.reindex(list(sample_ids))
         indices = [
             self._indices(name, label_texts(chosen[name]), unknown, report)

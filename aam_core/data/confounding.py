@@ -14,7 +14,7 @@ import pandas as pd
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
 from aam_core.bootstrap import error_ratio
-from aam_core.data.categories import label_texts, require_columns
+from aam_core.data.categories import label_texts, require_columns, tell_categories
 from aam_core.data.folds import balanced_folds
 from aam_core.metrics import LEAST_PROBABILITY
 from aam_core.reporting import Report, silent
@@ -228,6 +228,7 @@ def tell_batches(
         Takes sentences for the user.
     """
     require_columns(metadata, list(columns))
+    tell_categories(metadata, columns, ids, report)
     for column in columns:
         batch = label_texts(metadata.reindex(list(ids))[column]).fillna("")
         found = alone(batch.to_numpy(dtype=str), target, groups, seed)

@@ -3,6 +3,7 @@
 Shapes: N samples of the matrix, S samples in a batch.
 """
 
+import csv
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
@@ -14,6 +15,8 @@ import numpy as np
 import pandas as pd
 
 from aam_core.data.file_kinds import check_kind
+from aam_core.data.hdf5 import check_hdf5
+from aam_core.data.spelled_numbers import is_number
 from aam_core.errors import InputError, some
 
 CHECKED_AT_ONCE = 2_000  #: most samples whose distances are checked at the start
@@ -148,15 +151,21 @@ def _read_npy(path: Path, ids: Sequence[str] | None) -> tuple[np.ndarray, NpyMat
                 f"{path} holds no sample ids: write them to {beside.name} beside it, "
                 "one a line in the order of the rows."
             )
-        ids = beside.read_text(encoding="utf-8").splitlines()
+        try:
+            ids = beside.read_text(encoding="utf-8-sig").splitlines()
+        except UnicodeDecodeError:
+            raise InputError(
+                f"{beside} could not be read: it is not UTF-8 text; save it as such."
+            ) from None
     try:
         matrix = NpyMatrix(path)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # numpy reads the header as Python
         raise InputError(f"{path} could not be read as .npy: {error}") from error
     return np.array([str(i).strip() for i in ids], dtype=object), matrix
 
 
 def _read_hdf5(path: Path) -> tuple[np.ndarray, Hdf5Matrix]:
+    check_hdf5(path, rows=32)
     try:
         with h5py.File(path, "r") as file:
             names = list(file)
@@ -166,9 +175,11 @@ def _read_hdf5(path: Path) -> tuple[np.ndarray, Hdf5Matrix]:
                     f"them with --format hdf5, but it holds {some(names) or 'none'}."
                 )
             ids = np.array(file["order"].asstr()[:], dtype=object)
-    except (OSError, TypeError) as error:  # of a file, of ids that are no text
+        return ids, Hdf5Matrix(path)
+    except InputError:
+        raise
+    except Exception as error:  # h5py raises whatever: groups, links, no text
         raise InputError(f"{path} could not be read as HDF5: {error}") from error
-    return ids, Hdf5Matrix(path)
 
 
 def _read_text(path: Path, separator: str) -> tuple[np.ndarray, np.ndarray]:
@@ -178,7 +189,14 @@ def _read_text(path: Path, separator: str) -> tuple[np.ndarray, np.ndarray]:
         lines = pd.read_csv(path, skiprows=1, dtype={0: str}, **options)
         ids = lines[0].to_numpy(dtype=object)
         matrix = lines.iloc[:, 1:].to_numpy(dtype=np.float64)
+        if np.isnan(matrix).any():
+            _refuse_cells(path, separator)
+    except UnicodeDecodeError:
+        raise InputError(
+            f"{path} could not be read: it is not UTF-8 text; save it as such."
+        ) from None
     except ValueError as error:  # the errors of pandas among them
+        _refuse_cells(path, separator)
         raise InputError(
             f"{path} could not be read as a matrix labelled with ids, with "
             f"{'commas' if separator == ',' else 'tabs'} between values: {error}"
@@ -191,6 +209,31 @@ def _read_text(path: Path, separator: str) -> tuple[np.ndarray, np.ndarray]:
             f"Rows: {some(ids)}; columns: {some(columns)}."
         )
     return ids, matrix
+
+
+def _refuse_cells(path: Path, separator: str) -> None:
+    """Name the first row that is too short or long, or the first cell without number.
+
+    pandas has read the file, or failed, without saying where.
+    """
+    with path.open(newline="", encoding="utf-8-sig") as handle:
+        try:
+            rows = [row for row in csv.reader(handle, delimiter=separator) if any(row)]
+        except csv.Error:
+            return
+    ids = [row[0] for row in rows[1:]]
+    for name, cells in zip(ids, (row[1:] for row in rows[1:]), strict=True):
+        if len(cells) != len(ids):
+            raise InputError(
+                f"{path}: the row of {name!r} has {len(cells):,} distances, but there "
+                f"are {len(ids):,} samples."
+            )
+        for other, cell in zip(ids, cells, strict=True):
+            if not is_number(cell.strip()):
+                raise InputError(
+                    f"{path}: the distance between {name!r} and {other!r} is {cell!r}, "
+                    "which is no number."
+                )
 
 
 def _check_ids(ids: Sequence[str], shape: tuple[int, ...]) -> None:

@@ -76,6 +76,7 @@ def prepare_inputs(
             "phylogeny, UniFrac is computed during training."
         )
     _check_sources(options, phylogeny, distances)
+    _check_pairs(options, phylogeny, distances)
     tips = None if phylogeny is None else set(phylogeny.tip_names)
     study = prepare_study(
         sources.table,
@@ -136,6 +137,21 @@ def _check_sources(
             )
 
 
+def _check_pairs(
+    options: RunConfig, phylogeny: Phylogeny | None, distances: Matrix | None
+) -> None:
+    """Refuse batches that have no pair of samples to learn a distance from."""
+    of_tree = phylogeny is not None and options.unifrac_metric != "faith_pd"
+    learned = options.penalty and not getattr(options, "freeze_base", False)
+    one = options.batch_size == 1 and not options.auto_batch_size
+    if one and learned and (of_tree or distances is not None):
+        raise InputError(
+            "batch_size 1 learns no distances, which are between the samples of a "
+            "batch: choose batch_size 2 or more (less memory is taken with a smaller "
+            "token_limit), or penalty 0 to leave distances out."
+        )
+
+
 def split_rows(
     study: Study,
     options: SplitOptions,
@@ -151,7 +167,7 @@ def split_rows(
         raise InputError(
             f"group_column {options.group_column!r} needs the sample metadata."
         )
-    groups = splits.read_groups(metadata, options.group_column, ids)
+    groups = splits.read_groups(metadata, options.group_column, ids, report)
     return splits.split(
         ids,
         options.test_size,

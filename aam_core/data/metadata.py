@@ -4,7 +4,6 @@ The rules are those of https://docs.qiime2.org/2024.10/tutorials/metadata/.
 """
 
 import csv
-import math
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -15,6 +14,8 @@ import numpy as np
 import pandas as pd
 
 from aam_core.data.file_kinds import check_kind
+from aam_core.data.missing import SCHEMES, is_missing
+from aam_core.data.spelled_numbers import SpelledNumbers, is_number
 from aam_core.errors import InputError, some
 
 ID_HEADERS_ANY_CASE = (
@@ -27,22 +28,7 @@ ID_HEADERS_ANY_CASE = (
     "feature-id",
 )
 ID_HEADERS = ("#SampleID", "#Sample ID", "#OTUID", "#OTU ID", "sample_name")
-MISSING_VALUES = {
-    "blank": frozenset([""]),
-    "no-missing": frozenset([""]),
-    "INSDC:missing": frozenset(
-        [
-            "",
-            "not applicable",
-            "missing",
-            "not collected",
-            "not provided",
-            "restricted access",
-        ]
-    ),
-}
 COLUMN_TYPES = ("categorical", "numeric")
-_NUMBER = re.compile(r"[-+]?(\d*\.\d+|\d+\.?)([Ee][+-]?\d+)?", re.ASCII)
 
 
 @dataclass
@@ -55,7 +41,7 @@ class _Rows:
     data: list[list[str]] = field(default_factory=list)
 
 
-def read_metadata(path: str | Path) -> pd.DataFrame:
+def read_metadata(path: str | Path, *, comments: bool = True) -> pd.DataFrame:
     """Read sample metadata.
 
     Parameters
@@ -64,13 +50,16 @@ def read_metadata(path: str | Path) -> pd.DataFrame:
         A metadata file of QIIME 2, or any other table with a header whose first
         column holds the ids: comma-separated if the name ends in `.csv`, otherwise
         tab-separated.
+    comments : bool
+        Whether rows below the header that start with `#` are comments, as in QIIME 2.
+        In results that are read back they are not.
 
     Returns
     -------
     DataFrame
-        Index: the ids (str). A column is float64 if all its values are numbers, or
-        are missing, or `#q2:types` says numeric; otherwise object, with NaN where a
-        value is missing.
+        Index: the ids (str). A column is numeric (`SpelledNumbers`) if all its values
+        are numbers, or are missing, or `#q2:types` says numeric; otherwise object,
+        with NaN where a value is missing.
 
     Raises
     ------
@@ -85,7 +74,8 @@ def read_metadata(path: str | Path) -> pd.DataFrame:
     delimiter = "," if path.suffix.lower() == ".csv" else "\t"
     try:
         with path.open(newline="", encoding="utf-8-sig") as lines:
-            rows = _sort_rows(csv.reader(lines, delimiter=delimiter, strict=True), path)
+            reader = csv.reader(lines, delimiter=delimiter, strict=True)
+            rows = _sort_rows(reader, path, comments)
     except UnicodeDecodeError:
         raise InputError(
             f"{path} is not UTF-8 text; save it as such ('Text (Tab delimited)' or "
@@ -109,7 +99,7 @@ def read_metadata(path: str | Path) -> pd.DataFrame:
     )
 
 
-def _sort_rows(reader, path: Path) -> _Rows:
+def _sort_rows(reader, path: Path, comments: bool) -> _Rows:
     rows = _Rows()
     comment: list[str] = []
     for cells in reader:
@@ -119,7 +109,7 @@ def _sort_rows(reader, path: Path) -> _Rows:
             continue
         if cells[0].startswith("#q2:"):
             _add_directive(rows, cells, where)
-        elif cells[0].startswith("#") and not _is_id_header(cells[0]):
+        elif _is_comment(cells[0]) and (comments or not rows.header):
             comment = cells
         elif not rows.header:
             rows.header = _header(cells, comment, where)
@@ -130,6 +120,10 @@ def _sort_rows(reader, path: Path) -> _Rows:
     if not rows.data:
         raise InputError(f"{path} holds no samples, only a header.")
     return rows
+
+
+def _is_comment(cell: str) -> bool:
+    return cell.startswith("#") and not _is_id_header(cell)
 
 
 def _is_id_header(name: str) -> bool:
@@ -165,7 +159,7 @@ def _add_directive(rows: _Rows, cells: list[str], where: str) -> None:
         )
     kinds: dict[str, tuple[dict, tuple[str, ...], Callable[[str], str]]] = {
         "#q2:types": (rows.types, COLUMN_TYPES, str.lower),
-        "#q2:missing": (rows.missing, tuple(MISSING_VALUES), str),
+        "#q2:missing": (rows.missing, SCHEMES, str),
     }
     kind = cells[0].split(" ")[0]
     if kind not in kinds:
@@ -201,22 +195,21 @@ def _fit(rows: _Rows, cells: list[str], where: str) -> list[str]:
 
 def _column(name: str, values: tuple, rows: _Rows, index: pd.Index) -> pd.Series:
     scheme = rows.missing.get(name, "blank")
-    values = [np.nan if v in MISSING_VALUES[scheme] else v for v in values]
+    values = [np.nan if is_missing(v, scheme) else v for v in values]
     present = [v for v in values if isinstance(v, str)]
     if scheme == "no-missing" and len(present) < len(values):
         raise InputError(
-            f"Column {name!r} has missing values, but its #q2:missing is no-missing."
+            f"Column {name!r} has no value in samples "
+            f"{some(index[[not isinstance(v, str) for v in values]])}, but its "
+            "#q2:missing is no-missing."
         )
-    text = dict.fromkeys(v for v in present if not _is_number(v))
+    text = dict.fromkeys(v for v in present if not is_number(v))
     kind = rows.types.get(name)
     if kind == "numeric" and text:
         raise InputError(
-            f"Column {name!r} is numeric (#q2:types), but holds {some(text)}."
+            f"Column {name!r} is numeric (#q2:types), but holds {some(text)} (samples "
+            f"{some(index[[v in text for v in values]])})."
         )
-    numeric = kind == "numeric" or (kind is None and not text)
-    dtype = np.float64 if numeric else object
-    return pd.Series(values, index=index, dtype=dtype)
-
-
-def _is_number(value: str) -> bool:
-    return bool(_NUMBER.fullmatch(value)) and math.isfinite(float(value))
+    if kind == "numeric" or (kind is None and not text):
+        return pd.Series(SpelledNumbers(values), index=index)
+    return pd.Series(values, index=index, dtype=object)

@@ -90,7 +90,12 @@ class Phylogeny:
                 tree = skbio.TreeNode.read(
                     str(path), format="newick", convert_underscores=False, verify=False
                 )
-            except (OSError, ValueError, skbio.io.FileFormatError) as error:
+            except IndexError:
+                raise InputError(
+                    f"{path} could not be read as a Newick tree: a bracket is closed "
+                    "that was not opened."
+                ) from None
+            except Exception as error:  # scikit-bio raises whatever its parsers do
                 raise InputError(
                     f"{path} could not be read as a Newick tree: {error}"
                 ) from error

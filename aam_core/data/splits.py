@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
-from aam_core.data.categories import label_texts, require_columns
+from aam_core.data.categories import label_texts, require_columns, tell_categories
 from aam_core.errors import InputError, some
 from aam_core.reporting import Report, silent
 
@@ -18,7 +18,10 @@ GROUP_DRAWS = 100
 
 
 def read_groups(
-    metadata: pd.DataFrame, column: str | None, sample_ids: Sequence[str]
+    metadata: pd.DataFrame,
+    column: str | None,
+    sample_ids: Sequence[str],
+    report: Report = silent,
 ) -> list | None:
     """Read the groups that a split must not divide.
 
@@ -30,6 +33,8 @@ def read_groups(
         Column of the groups.
     sample_ids : sequence of str
         Samples, in the order of the result.
+    report : callable
+        Is told of numbers and of missing words that are taken as groups.
 
     Returns
     -------
@@ -39,6 +44,7 @@ def read_groups(
     if column is None:
         return None
     require_columns(metadata, [column])
+    tell_categories(metadata, [column], sample_ids, report)
     return label_texts(metadata.reindex(list(sample_ids))[column]).tolist()
 
 

@@ -3,7 +3,6 @@
 Shapes: N samples, F features.
 """
 
-import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,8 @@ from scipy import sparse
 
 from aam_core.data.biom_file import read_biom
 from aam_core.data.file_kinds import GZIP, HDF5, check_kind
+from aam_core.data.hdf5 import check_hdf5
+from aam_core.data.text_table import is_text_table, read_text_table
 from aam_core.errors import InputError, some
 from aam_core.reporting import Report
 
@@ -92,7 +93,7 @@ class FeatureTable:
         ----------
         path : path
             The first column of a TSV holds the feature ids (`#OTU ID`), the others
-            are samples, as `biom convert --to-tsv` writes it.
+            are samples, as `biom convert --to-tsv` writes it; see `read_text_table`.
 
         Raises
         ------
@@ -103,9 +104,11 @@ class FeatureTable:
         if not path.is_file():
             raise InputError(f"{path} is not a file; name a feature table.")
         check_kind(path, "a feature table (BIOM, or text)", GZIP, HDF5)
+        if is_text_table(path):
+            text = read_text_table(path)
+            return cls._checked(text.counts.T, text.sample_ids, text.feature_ids)
+        check_hdf5(path)
         table = read_biom(path)
-        if path.suffix in (".tsv", ".txt"):
-            _check_last_column(table, path)
         try:
             return cls.from_biom(table)
         except InputError as error:
@@ -263,22 +266,25 @@ def _some_of_many(
     return np.bincount(places, minlength=len(reads))
 
 
-def _check_last_column(table: biom.Table, path: Path) -> None:
-    # biom takes a last column with any text for a taxonomy, whatever its name.
-    for name in (table.metadata(axis="observation") or [{}])[0]:
-        if not re.search("tax|lineage", name, re.IGNORECASE):
-            raise InputError(
-                f"{path}: the last column, {name!r}, holds values that are not numbers."
-                " Mend it, or remove it if it is no sample."
-            )
-
-
 def _ids(kind: str, ids: Sequence) -> np.ndarray:
     names = np.array([str(i) for i in ids], dtype=object)
     if not len(names):
         raise InputError(f"The feature table holds no {kind.lower()}s.")
+    if strange := [name for name in names if not _is_text(name)]:
+        raise InputError(
+            f"{kind} ids hold characters that no text can have (surrogates): "
+            f"{some(strange)}. Rename them."
+        )
     index = pd.Index(names)
     if not index.is_unique:
         twice = index[index.duplicated()].unique()
         raise InputError(f"{kind} ids occur more than once: {some(twice)}.")
     return names
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -11,12 +11,28 @@ import numpy as np
 import pandas as pd
 from sklearn.utils.class_weight import compute_class_weight
 
-from aam_core.data.categories import label_texts, require_columns
+from aam_core.config import MetadataOptions
+from aam_core.data.categories import (
+    label_texts,
+    listed,
+    numeric,
+    require_columns,
+    tell_categories,
+)
+from aam_core.data.missing import (
+    MISSING_ADVICE,
+    is_missing_word,
+    missing_words,
+    tell_misread,
+)
+from aam_core.data.spelled_numbers import is_number
 from aam_core.errors import InputError, some
 from aam_core.reporting import Report
 
 #: Targets beyond have squares, and sums of these, that a number cannot hold.
 LARGEST = 1e100
+#: Classes that are named, with the number of their samples.
+SHOWN_CLASSES = 20
 
 
 def read_target(
@@ -61,7 +77,17 @@ def read_target(
                 f"{len(target):,} labelled samples, so there is nothing to predict: "
                 "choose another column."
             )
+    tell_misread("Sample ids", target.index, report)
+    if task == "classification":
+        _tell_classes(target, report)
     return target
+
+
+def _tell_classes(target: pd.DataFrame, report: Report) -> None:
+    for name, labels in target.items():
+        counts = labels.value_counts().sort_index().to_dict()
+        report(f"{len(counts):,} classes of {name!r}: {listed(counts, SHOWN_CLASSES)}.")
+        tell_misread(f"Classes of {name!r}", counts, report)
 
 
 def labelled_target(
@@ -85,21 +111,35 @@ def labelled_target(
             f"{some(columns)}, but at least two are needed. The samples of the table "
             f"are {some(sample_ids)}; those of the metadata are {some(metadata.index)}."
         )
+    if task == "classification":
+        tell_categories(labelled, columns, labelled.index, report)
     read = _numbers if task == "regression" else label_texts
     return pd.DataFrame({name: read(labelled[name]) for name in columns})
 
 
-def task_of_column(metadata: pd.DataFrame, column: str) -> str:
+def task_of_column(
+    metadata: pd.DataFrame,
+    column: str,
+    missing_scheme: str = MetadataOptions.missing_scheme,
+) -> str:
     """Regression where a column holds numbers, else classification.
 
     Raises
     ------
     InputError
-        If there is no such column.
+        If there is no such column, or it holds numbers but for words that mean
+        missing and that `missing_scheme` does not take so.
     """
     require_columns(metadata, [column])
-    numeric = pd.api.types.is_numeric_dtype(metadata[column])
-    return "regression" if numeric else "classification"
+    values = metadata[column].dropna()
+    if numeric(values):
+        return "regression"
+    present = values[~values.map(is_missing_word)].astype(str)
+    if not 0 < len(present) < len(values) or not present.map(is_number).all():
+        return "classification"
+    if missing_scheme == "blank":
+        _refuse_missing_words(values.drop(present.index))
+    return "regression"
 
 
 def _report_left_out(
@@ -122,6 +162,7 @@ def _numbers(values: pd.Series) -> pd.Series:
         values = values.astype(str)
     numbers = pd.to_numeric(values, errors="coerce").astype(np.float64)
     if (wrong := numbers.isna()).any():
+        _refuse_missing_words(values[wrong])
         raise InputError(
             f"Column {values.name!r} is not numeric: it holds "
             f"{some(sorted(set(values[wrong].astype(str))))} (samples "
@@ -141,6 +182,17 @@ def _numbers(values: pd.Series) -> pd.Series:
             "them empty."
         )
     return numbers
+
+
+def _refuse_missing_words(wrong: pd.Series) -> None:
+    """Say what to do where all that is no number, stands for a missing value."""
+    words = missing_words(wrong)
+    if sum(words.values()) == len(wrong):
+        raise InputError(
+            f"Column {wrong.name!r} holds numbers, and {listed(words)}: samples "
+            f"{some(wrong.index)}. {MISSING_ADVICE} To predict them as classes, set "
+            "task to classification."
+        )
 
 
 @dataclass(frozen=True, eq=False)

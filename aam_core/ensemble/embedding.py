@@ -23,6 +23,7 @@ from aam_core.inference.encode import collect
 from aam_core.inference.reading import (
     batches_as_trained,
     in_table_order,
+    metadata_as_trained,
     read_as_trained,
 )
 from aam_core.reporting import Report, logger
@@ -81,6 +82,7 @@ def embed_by_model(
     study = read_as_trained(
         ensemble.saved, table, sequences, config, report, keep_shallow=True
     )
+    metadata = metadata_as_trained(ensemble.saved, metadata)
     check_covariates(ensemble, config, metadata, study.table.sample_ids, report)
     samples: list[Tensor] = []
     asvs: list[Tensor] = []

@@ -13,6 +13,7 @@ from torch import nn
 
 from aam_core.config import DeviceOptions, FeatureOptions, InputOptions
 from aam_core.data.batches import BatchMaker
+from aam_core.data.missing import with_missing
 from aam_core.data.study import Study, prepare_study
 from aam_core.data.table import FeatureTable
 from aam_core.io.load import architecture
@@ -75,6 +76,13 @@ def read_as_trained(
         report=report,
         keep_shallow=keep_shallow,
     )
+
+
+def metadata_as_trained(
+    saved: Mapping[str, Any], metadata: pd.DataFrame | None
+) -> pd.DataFrame | None:
+    """Sample metadata whose missing values are those that training took as missing."""
+    return with_missing(metadata, saved["options"].get("missing_scheme", "blank"))
 
 
 def batches_as_trained(

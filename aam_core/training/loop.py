@@ -171,6 +171,11 @@ def fit(
     return_freed()
     shown = progress.history[progress.best_epoch - 1][objective.select]
     report(f"Best epoch: {progress.best_epoch} with {objective.select} {shown:.4f}.")
+    if math.isnan(shown):
+        report(
+            f"{objective.select} could not be computed in any epoch, so that the first "
+            "one was kept: choose another best_metric, or a larger test_size."
+        )
     if reason is not None:
         report(
             f"Training stopped after epoch {progress.epoch} of {config.epochs} because "

@@ -14,6 +14,7 @@ from q2_aam._formats import (
     AAMHistoryFormat,
     RegressionDetailsFormat,
 )
+from q2_aam._views import Details, Predictions
 
 
 def file_of(fmt, text):
@@ -88,3 +89,22 @@ def test_details_keep_their_ids_and_numbers():
     metadata = transform(fmt, to_type=qiime2.Metadata)
     assert metadata.ids == ("007", "1e3")
     assert metadata.get_column("ph").to_series().tolist() == [6.5, 1 / 3]
+
+
+ODD = ["NA", "nan", "None", "null", "True", "1e5", "01", 'a "quote"', "Ä ö"]
+
+
+def test_ids_and_classes_that_look_otherwise_are_read_as_they_were_written():
+    classes = pd.Series(ODD, pd.Index(ODD, name="SampleID"), name="prediction")
+    written = qiime2.Artifact.import_data("SampleData[ClassifierPredictions]", classes)
+    texts = written.view(Predictions).texts
+    assert texts.index.tolist() == texts.tolist() == ODD
+    chances = pd.DataFrame(np.eye(len(ODD)), classes.index, ODD)
+    written = qiime2.Artifact.import_data("SampleData[Probabilities]", chances)
+    numbers = written.view(Details).numbers
+    assert numbers.index.tolist() == numbers.columns.tolist() == ODD
+    np.testing.assert_array_equal(numbers, np.eye(len(ODD)))
+    for kind in ("RegressionDetails", "AAMEmbedding"):
+        written = qiime2.Artifact.import_data(f"SampleData[{kind}]", chances)
+        assert written.view(pd.DataFrame).index.tolist() == ODD
+        assert written.view(qiime2.Metadata).to_dataframe().index.tolist() == ODD

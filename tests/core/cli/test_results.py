@@ -77,6 +77,21 @@ def test_a_report_of_predictions(classified, files, tmp_path):
     assert "exists already" in done.output
 
 
+@pytest.mark.behaviour("missing_scheme", command="evaluate")
+def test_the_truth_of_words_that_mean_missing_is_unknown(tmp_path):
+    known, predicted = tmp_path / "known.tsv", tmp_path / "predicted.tsv"
+    known.write_text("id\tage\na\t1\nb\tnot applicable\nc\t3\n")
+    predicted.write_text("id\tage\na\t1.5\nb\t2\nc\t2.5\n")
+    given = ["--predictions", predicted, "--metadata", known]
+    given += ["--metadata-column", "age", "--output", tmp_path / "page.html"]
+    done = aam("evaluate", *given)
+    assert "not a number for 'b': 'not applicable'" in done.output
+    assert "missing_scheme" in done.output
+    done = aam("evaluate", *given, "--missing-scheme", "INSDC:missing")
+    assert done.exit_code == 0, done.output
+    assert "1 of 3 predicted samples have no known 'age'" in done.output
+
+
 @pytest.mark.behaviour("name", "other_name", command="evaluate")
 def test_names_are_those_of_the_report(classified, files, tmp_path):
     folder, _ = classified

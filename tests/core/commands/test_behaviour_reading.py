@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -13,12 +14,15 @@ from sklearn.model_selection import train_test_split
 
 import aam_core.commands.pretrain
 import aam_core.commands.train
+from aam_core.commands.cross_validate import cross_validate
+from aam_core.config import CrossValidateConfig
 from aam_core.data.sequences import MASK
 from aam_core.data.table import FeatureTable
+from aam_core.errors import InputError
 from aam_core.io import model_folder
 from aam_core.nn.encoder import Encoder
 from aam_core.reporting import silent
-from tests.runs import forest, go
+from tests.runs import forest, go, shared
 
 trained = pytest.mark.parametrize("command", ["pretrain", "train"])
 
@@ -239,6 +243,46 @@ def test_groups_are_on_one_side(made, tmp_path, command):
     )
     assert not training & validation
     assert len(validation) == math.ceil(0.4 * 16)
+
+
+WORD = "not applicable"
+
+
+def folds(made, path, group_column, **options):
+    return cross_validate(
+        CrossValidateConfig(**options),
+        **shared(made),
+        metadata=made.metadata,
+        task="regression",
+        column="value",
+        group_column=group_column,
+        report=silent,
+    )
+
+
+@pytest.mark.behaviour("missing_scheme")
+@pytest.mark.parametrize(
+    "run",
+    [partial(go, "pretrain"), partial(go, "train"), folds],
+    ids=["pretrain", "train", "cross-validate"],
+)
+def test_words_that_mean_missing_are_no_group(made, tmp_path, run):
+    made = dataclasses.replace(made, metadata=made.metadata.copy())
+    made.metadata.iloc[:2, made.metadata.columns.get_loc("subject")] = WORD
+    options = {"group_column": "subject", "missing_scheme": "INSDC:missing"}
+    with pytest.raises(InputError, match="2 samples have no value in the group_column"):
+        run(made, tmp_path / "m", **options)
+
+
+@pytest.mark.behaviour("missing_scheme", command="rf-baseline")
+def test_words_that_mean_missing_are_no_class(made):
+    made = dataclasses.replace(made, metadata=made.metadata.copy())
+    made.metadata.loc[made.metadata.index[:4], "kind"] = WORD
+    options = {"task": "classification", "metadata_column": ("kind",)}
+    assert WORD in forest(made, **options).probabilities
+    found = forest(made, missing_scheme="INSDC:missing", **options)
+    assert WORD not in found.probabilities
+    assert not set(made.metadata.index[:4]) & {*found.training, *found.validation}
 
 
 # --- self-supervision ---

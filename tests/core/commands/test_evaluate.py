@@ -5,7 +5,12 @@ import pandas as pd
 import pytest
 from sklearn import metrics
 
-from aam_core.commands.evaluate import CHANCE, Predicted, evaluate
+from aam_core.commands.evaluate import (
+    CHANCE,
+    Predicted,
+    as_numbers_or_classes,
+    evaluate,
+)
 from aam_core.data.target_decoder import Predictions
 from aam_core.errors import InputError
 from aam_core.reporting import silent
@@ -196,3 +201,30 @@ def test_classes_may_be_called_as_details_are(labels):
     table = whole.with_reliability()
     assert list(table) == [*renamed.details, "far_fraction"]
     assert table["reads"].equals(renamed.details["reads"])
+
+
+@pytest.mark.parametrize(
+    ("texts", "truth", "details", "kind"),
+    [
+        (["1", "2"], [1.0, 2.0], None, "f"),
+        (["1", "2"], ["1", "2"], None, "O"),
+        (["1.5", "2.5"], ["1", "2"], None, "f"),  # numbers that were read as text
+        (["1", "01"], [1.0, 2.0], ["01", "1", "2"], "O"),
+        (["1", "2"], ["1", "2"], ["x_lower_90", "x_upper_90"], "f"),
+        (["NA", "2"], ["1", "2"], None, "O"),
+    ],
+)
+def test_what_looks_like_a_number_may_be_a_class(texts, truth, details, kind):
+    texts, truth = pd.Series(texts, list("ab")), pd.Series(truth, list("ab"), name="x")
+    if details is not None:
+        details = pd.DataFrame(0.5, texts.index, details)
+    found = as_numbers_or_classes(texts, truth, details)
+    assert found.dtype.kind == kind
+    if kind == "O":
+        assert found.tolist() == texts.tolist()
+
+
+def test_what_may_be_either_is_refused():
+    texts, truth = pd.Series(["1", "3"]), pd.Series(["1", "2"], name="x")
+    with pytest.raises(InputError, match="may be numbers or classes: '1' are values"):
+        as_numbers_or_classes(texts, truth, None)

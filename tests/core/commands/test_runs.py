@@ -21,7 +21,7 @@ from aam_core.nn.encoder import Encoder
 from aam_core.reporting import silent
 from tests import generate
 from tests.reports import QUIET
-from tests.runs import config_of, shared, turned
+from tests.runs import config_of, go, shared, turned
 
 SMALL = generate.SIZES | {
     "rarefy_depth": 300,
@@ -298,6 +298,29 @@ def test_best_metric_selects_the_saved_epoch(made, tmp_path, task, metric):
     best = scores.min() if metric == "rmse" else scores.max()
     epoch = model_folder.read_config(tmp_path / "m")["best_epoch"]
     assert scores[epoch - 1] == best
+
+
+@pytest.mark.parametrize("metric", ["r2", "pearson"])
+def test_no_epoch_is_chosen_by_what_is_not_defined(made, tmp_path, metric):
+    config = config_of(best_metric=metric, test_size=0.01)
+    reads = {"metadata": made.metadata, **shared(made), **QUIET}
+    with pytest.raises(InputError, match=rf"{metric} is not defined .*mae or val_loss"):
+        train(config, tmp_path / "m", **reads)
+    alike = made.metadata.assign(value=1.0)
+    alike.iloc[0, alike.columns.get_loc("value")] = 2.0
+    config = config_of(best_metric=metric, seed=1)
+    with pytest.raises(InputError, match="samples of a single value"):
+        train(config, tmp_path / "m", **reads | {"metadata": alike})
+
+
+@pytest.mark.behaviour("batch_size", "penalty")
+@pytest.mark.parametrize("command", ["pretrain", "train"])
+def test_a_batch_of_one_sample_has_no_distances(made, tmp_path, command):
+    one = {"batch_size": 1}
+    with pytest.raises(InputError, match="batch_size 1 learns no distances"):
+        go(command, made, tmp_path / "m", **one)
+    go(command, made, tmp_path / "m", **one, penalty=0.0)
+    go(command, made, tmp_path / "faith", **one, unifrac_metric="faith_pd")
 
 
 @pytest.mark.behaviour("metadata_column", command="train")

@@ -10,8 +10,11 @@ from aam_core.data.categories import (
     CategoricalEncoder,
     category_labels,
     label_texts,
+    tell_categories,
 )
+from aam_core.data.metadata import read_metadata
 from aam_core.errors import InputError
+from aam_core.reporting import silent
 
 
 @pytest.fixture
@@ -131,5 +134,46 @@ def test_joined_labels(metadata):
     said = []
     labels = category_labels(metadata, ["site", "course"], list("abce"), said.append)
     assert labels == ["gut|2", "skin|10", "", "oral|2"]
-    assert len(said) == 1
-    assert "1 of 4 samples" in said[0]
+    assert len(said) == 2
+    assert "'course' is numeric: its numbers are taken as 3 categories" in said[0]
+    assert "1 of 4 samples" in said[1]
+
+
+@pytest.mark.parametrize("value", [2.0**53, -(2.0**60), 1e300, 0.1 + 0.2, 1 / 3])
+def test_numbers_that_were_rounded_are_no_categories(value):
+    with pytest.raises(InputError, match=r"'plate' is numeric .*Declare the column"):
+        label_texts(pd.Series([1.0, value], name="plate"))
+
+
+@pytest.mark.parametrize("value", [2.0**53 - 1, 1e15, 0.1, 123456.789012345, -1e-300])
+def test_numbers_that_no_other_is_rounded_to_are_categories(value):
+    (found,) = label_texts(pd.Series([value]))
+    assert float(found) == value
+
+
+def test_whole_numbers_of_any_size_are_categories_where_they_are_no_floats():
+    assert label_texts(pd.Series([2**60, 2**60 + 1])).nunique() == 2
+
+
+def test_numbers_of_a_file_are_the_categories_they_are_spelled_as(tmp_path):
+    path = tmp_path / "metadata.tsv"
+    path.write_text("id\tplate\na\t01\nb\t1\nc\t1E0\nd\t90071992547409931\ne\t\n")
+    known = read_metadata(path)
+    labels = category_labels(known, ["plate"], list("edcba"), silent)
+    assert labels == ["", "90071992547409931", "1E0", "1", "01"]
+    fitted = CategoricalEncoder.fit(known, ["plate"])
+    assert fitted.categories["plate"] == ("01", "1", "1E0", "90071992547409931")
+
+
+def test_what_may_be_meant_otherwise_is_told(metadata):
+    said = []
+    words = ["Not Applicable", "missing: control sample", "gut", "missing", "missing"]
+    metadata["where"] = words
+    columns = ["site", "course", "treated", "where"]
+    tell_categories(metadata, columns, list("abcdex"), said.append)
+    assert len(said) == 2
+    assert said[0].startswith("Column 'course' is numeric")
+    assert "(`#q2:types`)" in said[0]
+    assert "holds 'missing' (2 samples), 'Not Applicable' (1 sample)" in said[1]
+    assert "set missing_scheme to INSDC:missing" in said[1]
+    assert "`#q2:missing`" in said[1]

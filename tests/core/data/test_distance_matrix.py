@@ -250,3 +250,30 @@ def test_largest_by_blocks(matrix, monkeypatch):
     assert found.largest(rows) == 100
     assert found.largest(rows[:4]) == matrix[np.ix_(rows[:4], rows[:4])].max()
     assert found.largest(rows[:1]) == 0
+
+
+TEXT = "\ta\tb\tNA\na\t0\t1\t2\nb\t1\t0\t3\nNA\t2\t3\t0\n"
+
+
+def test_text_with_an_id_that_looks_missing(tmp_path):
+    (tmp_path / "dm.tsv").write_text(TEXT)
+    ids, matrix = read_distance_matrix(tmp_path / "dm.tsv")
+    assert ids.tolist() == ["a", "b", "NA"]
+    assert matrix.tolist() == [[0, 1, 2], [1, 0, 3], [2, 3, 0]]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("1\t0\t3", "1\tx\t3", "between 'b' and 'b' is 'x', which is no number"),
+        ("1\t0\t3", "1\t0\t", "between 'b' and 'NA' is '', which is no number"),
+        ("1\t0\t3", "1\t0\tnan", "between 'b' and 'NA' is 'nan'"),
+        ("\n".join(["1\t0\t3", ""]), "1\t0\n", "the row of 'b' has 2 distances, but"),
+        ("NA\t2\t3\t0", "NA\t2\t3\t0\t9", "the row of 'NA' has 4 distances"),
+        ("NA\t2\t3\t0", "NA\t2", "the row of 'NA' has 1 distances"),
+    ],
+)
+def test_cells_of_text_that_are_no_distances(tmp_path, old, new, message):
+    (tmp_path / "dm.tsv").write_text(TEXT.replace(old, new, 1))
+    with pytest.raises(InputError, match=message):
+        read_distance_matrix(tmp_path / "dm.tsv")

@@ -156,3 +156,12 @@ def test_read_leaves_garbage_collection_on(tmp_path, content):
         with pytest.raises(InputError, match="could not be read"):
             Phylogeny.read(path)
     assert gc.isenabled()
+
+
+@pytest.mark.parametrize(
+    "text", ["(a:1,b:2):1));", "(a:1,b:1)):1;", "a:1),b:1);", ")))"]
+)
+def test_a_bracket_that_was_not_opened_is_refused(tmp_path, text):
+    (tmp_path / "tree.nwk").write_text(text)
+    with pytest.raises(InputError, match=r"as a Newick tree: .*(bracket|Parenthes)"):
+        Phylogeny.read(tmp_path / "tree.nwk")

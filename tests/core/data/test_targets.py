@@ -78,7 +78,12 @@ def test_numbers_read_as_text_are_numbers(metadata):
         ("aeg", "regression", "abcd", "no column 'aeg'; they have 'age'"),
         ("site", "regression", "abc", "'site' is not numeric.*'gut', 'skin'.*'a', 'b'"),
         ("site", "regression", "abc", "task to classification"),
-        ("mixed", "regression", "abcd", r"holds 'not collected' \(samples 'c'\)"),
+        (
+            "mixed",
+            "regression",
+            "abcd",
+            r"'not collected' \(1 sample\): samples 'c'",
+        ),
         ("treated", "regression", "abc", "not numeric: it holds 'False', 'True'"),
         ("depth", "regression", "abc", "'depth' is infinite in 1 samples: 'b'"),
         ("huge", "regression", "abc", r"'huge' holds 1e\+300, .*'a', 'c'.*overflow"),

@@ -68,6 +68,13 @@ def test_higher_is_better_for_r2():
     assert result.best_epoch == 2
 
 
+def test_a_score_that_is_never_defined_is_told():
+    nothing = [math.nan, math.nan]
+    result, lines = run(weight(), Numbers([1]), nothing, select="val_r2", epochs=2)
+    assert result.best_epoch == 1
+    assert any("val_r2 could not be computed in any epoch" in line for line in lines)
+
+
 @pytest.mark.parametrize("task", METRICS)
 def test_every_score_that_can_select_has_its_direction(task):
     """A perfect prediction is the best epoch, whichever score selects."""

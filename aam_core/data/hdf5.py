@@ -1,0 +1,61 @@
+"""Whether the HDF5 library can read a file, tried where it may crash.
+
+Of a damaged file the library may end the process, or never come back, which no
+`except` heals.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+
+from aam_core.errors import InputError
+
+#: Time for the library to start in, and bytes that it reads in a second at least.
+SECONDS, BYTES_A_SECOND = 30, 20_000_000
+_READ = """
+import sys, h5py
+path, rows = sys.argv[1], int(sys.argv[2])
+def read(name, item):
+    if isinstance(item, h5py.Dataset) and item.shape:
+        step = max(1, 1_000_000 // max(1, item.size // max(1, item.shape[0])))
+        for start in range(0, min(rows, item.shape[0]), step):
+            item[start : min(start + step, rows)]
+with h5py.File(path, "r") as file:
+    file.visititems(read)
+"""
+ALL = 2**62  #: rows
+
+
+def check_hdf5(path: Path, rows: int = ALL) -> None:
+    """Read a file in a process of its own.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    rows : int
+        How many of each of its datasets are read.
+
+    Raises
+    ------
+    InputError
+        If that process crashes or does not come back. What is an exception of the
+        library is left to who reads the file.
+    """
+    if not h5py.is_hdf5(path):
+        return
+    limit = SECONDS + path.stat().st_size / BYTES_A_SECOND
+    command = [sys.executable, "-c", _READ, str(path), str(rows)]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=limit, check=False)
+    except subprocess.TimeoutExpired:
+        how = f"does not come back in {limit:.0f} s"
+    else:
+        how = f"crashes (signal {-done.returncode})" if done.returncode < 0 else ""
+    if how:
+        raise InputError(
+            f"{path} is damaged: the HDF5 library {how} when it reads it. Get the file "
+            "anew."
+        )

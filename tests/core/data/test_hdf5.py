@@ -1,0 +1,34 @@
+import h5py
+import numpy as np
+import pytest
+
+from aam_core.data import hdf5
+from aam_core.data.hdf5 import check_hdf5
+from aam_core.errors import InputError
+
+
+@pytest.fixture
+def path(tmp_path):
+    with h5py.File(tmp_path / "m.h5", "w") as file:
+        file["order"], file["matrix"] = ["a", "b"], np.zeros((2, 2))
+        file["group/empty"] = h5py.Empty("f8")
+    return tmp_path / "m.h5"
+
+
+def test_what_can_be_read_is_no_matter(path):
+    check_hdf5(path)
+    check_hdf5(path.with_name("nothing.h5"))
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("import os; os.kill(os.getpid(), 11)", r"crashes \(signal 11\)"),
+        ("import time; time.sleep(60)", "does not come back in 1 s"),
+    ],
+)
+def test_a_library_that_crashes_or_hangs_is_an_error(path, monkeypatch, code, message):
+    monkeypatch.setattr(hdf5, "_READ", code)
+    monkeypatch.setattr(hdf5, "SECONDS", 0.5)
+    with pytest.raises(InputError, match=f"is damaged: the HDF5 library {message}"):
+        check_hdf5(path)
