@@ -106,7 +106,9 @@ class Study:
         sequences : path, optional
             FASTA. Without it the feature ids are the sequences.
         metadata : path, optional
-            Sample metadata as QIIME 2 reads them (TSV, or CSV by its name).
+            Sample metadata as QIIME 2 reads them (TSV, or CSV by its name). Columns of
+            numbers keep their spelling, for the case that they are categories:
+            `aam_core.data.spelled_numbers.plain_numbers` makes them float64.
         tree : path, optional
             Rooted phylogeny of the features (Newick).
         distances : path, optional

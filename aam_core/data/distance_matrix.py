@@ -175,7 +175,10 @@ def _read_hdf5(path: Path) -> tuple[np.ndarray, Hdf5Matrix]:
                     f"them with --format hdf5, but it holds {some(names) or 'none'}."
                 )
             ids = np.array(file["order"].asstr()[:], dtype=object)
-        return ids, Hdf5Matrix(path)
+        matrix = Hdf5Matrix(path)
+        if matrix.shape is None:
+            raise InputError(f"{path} could not be read as HDF5: its matrix is empty.")
+        return ids, matrix
     except InputError:
         raise
     except Exception as error:  # h5py raises whatever: groups, links, no text

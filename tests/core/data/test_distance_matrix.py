@@ -277,3 +277,10 @@ def test_cells_of_text_that_are_no_distances(tmp_path, old, new, message):
     (tmp_path / "dm.tsv").write_text(TEXT.replace(old, new, 1))
     with pytest.raises(InputError, match=message):
         read_distance_matrix(tmp_path / "dm.tsv")
+
+
+def test_hdf5_without_a_matrix(tmp_path):
+    with h5py.File(tmp_path / "dm.h5", "w") as file:
+        file["order"], file["matrix"] = ["a"], h5py.Empty("f8")
+    with pytest.raises(InputError, match="its matrix is empty"):
+        read_distance_matrix(tmp_path / "dm.h5")

@@ -23,12 +23,13 @@ def test_what_can_be_read_is_no_matter(path):
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        ("import os; os.kill(os.getpid(), 11)", r"crashes \(signal 11\)"),
-        ("import time; time.sleep(60)", "does not come back in 1 s"),
+        ("import os\nos.kill(os.getpid(), 11)", "crashes"),
+        ("while True: pass", "does not come back"),
     ],
 )
 def test_a_library_that_crashes_or_hangs_is_an_error(path, monkeypatch, code, message):
-    monkeypatch.setattr(hdf5, "_READ", code)
-    monkeypatch.setattr(hdf5, "SECONDS", 0.5)
+    limits = hdf5._READ[: hdf5._READ.index("def read")]
+    monkeypatch.setattr(hdf5, "_READ", f"{limits}\n{code}")
+    monkeypatch.setattr(hdf5, "SECONDS", 1)
     with pytest.raises(InputError, match=f"is damaged: the HDF5 library {message}"):
         check_hdf5(path)
