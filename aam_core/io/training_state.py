@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from aam_core.errors import InputError, some
+from aam_core.io.state_content import wrong_in
 
 STATE = "state.pt"  #: of an unfinished run, in a folder of its own or the model's
 STATE_SCHEMA = 1
 SHARDS = "shards-"  #: and the epoch: a folder with the tensors of all processes
 LIST = "parts.json"  #: in that folder: where each part of each tensor lies
 PART = ".part"  #: ends the name of a file that is being written
-#: What every state has, and in which type.
-NEEDED = {"identity": dict}
 #: Start of the comment, and its length with the digest.
 SUM, SUM_LENGTH = b"sha256:", 7 + 64
 #: End of a zip file without comment: its signature, and the length in its last bytes.
@@ -220,8 +219,11 @@ def read_state(folder: Path) -> dict[str, Any]:
             f"{path} has schema {schema!r}; this version of q2-aam resumes from "
             f"{STATE_SCHEMA}. Use the version that wrote it."
         )
-    if lost := [n for n, kind in NEEDED.items() if not isinstance(state.get(n), kind)]:
-        raise InputError(f"{path} lacks {some(lost)}: it is no whole state. {AGAIN}")
+    if wrong := wrong_in(state, summed=_ends(path, True)):
+        raise InputError(
+            f"{path} is no state of a run: its {wrong!r} is missing, or is not what a "
+            f"run writes. {AGAIN}"
+        )
     shards = state.get("shards")
     if shards and shards not in [p.name for p in folder.glob(f"{SHARDS}*")]:
         raise InputError(

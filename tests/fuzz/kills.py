@@ -16,6 +16,7 @@ was lost.
 """
 
 import argparse
+import faulthandler
 import hashlib
 import json
 import os
@@ -61,7 +62,7 @@ POINTS = (
     (cli, "write_lists", 1),
     (cli, "write_table", 2),
 )
-LONGEST = 300  #: seconds that a run may take
+LONGEST = 120  #: seconds that a run may take
 RESULTS = ("history.tsv", "val_predictions.tsv", "val_details.tsv")
 
 
@@ -88,9 +89,11 @@ class Run:
         if not self.pid:
             self._do(work)
         self.code: int | None = None
+        self.hangs = False
 
     def _do(self, work: Callable[[], object]) -> None:
         status = 1
+        faulthandler.register(signal.SIGUSR1, chain=False)
         try:
             handle = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             os.dup2(handle, 1)
@@ -118,8 +121,11 @@ class Run:
         """Until something is seen, or it has ended; what takes forever is killed."""
         while self.alive() and not seen():
             if time.monotonic() - self.began > LONGEST:
+                os.kill(self.pid, signal.SIGUSR1)  # says where it is
+                time.sleep(1)
                 os.kill(self.pid, signal.SIGKILL)
-                raise TimeoutError(f"hangs: {self.log}")
+                os.waitpid(self.pid, 0)
+                self.code, self.hangs = -signal.SIGKILL, True
             time.sleep(0.001)
 
     def end(self) -> int:
@@ -287,7 +293,10 @@ def one(
     status = run.end()
     found = {"command": command, "phase": phase, "signal": signal.Signals(sent).name}
     found |= {"came": came, "status": status, "lost": None}
-    if sent == signal.SIGTERM and came and status != -signal.SIGTERM:
+    if run.hangs:
+        found["lost"] = f"hangs: {run.said()[-3000:]}"
+    ended = came and not run.hangs and status != -signal.SIGTERM
+    if ended and sent == signal.SIGTERM:
         found["lost"] = wrong_after_sigterm(run, output)
     early = status == -signal.SIGTERM and not run.said()  # before the first line
     if status == -signal.SIGTERM and not early:
@@ -314,6 +323,9 @@ def one(
 
 def qiime_train(folder: Path, mark: Path) -> None:
     """`train` as an action, with marks where it begins and ends."""
+    # of its own: what is killed outside of the action can leave QIIME 2's cache locked
+    tempfile.tempdir = str(mark.with_suffix(".tmp"))
+    Path(tempfile.tempdir).mkdir()
     import qiime2
     from qiime2.plugins import aam as plugin
 
@@ -364,9 +376,10 @@ def qiime_once(
     came = run.send(signal.SIGTERM)
     late = mark.with_suffix(".ended").exists()
     status, said = run.end(), run.said()
-    lost = None
+    lost = f"hangs: {said[-3000:]}" if run.hangs else None
     clear = "before anything was learned" in said
-    if came and not late and not clear and (status or "completed" not in said):
+    left = clear or (not status and "completed" in said)
+    if not lost and came and not late and not left:
         lost = f"status {status}: {said[-300:]}"
     what = "message" if clear else ["artifact", "none"]["completed" not in said]
     return {"command": "qiime train", "came": came, "after the action": late} | {

@@ -84,7 +84,37 @@ def test_one_that_is_compressed_is_not_unpacked(tmp_path):
 @pytest.mark.parametrize("lost", ["identity", "schema"])
 def test_one_that_lacks_something_is_refused(tmp_path, lost):
     write_state(tmp_path, {n: v for n, v in CONTENT.items() if n != lost})
-    with pytest.raises(InputError, match=r"lacks 'identity'|cannot be read"):
+    with pytest.raises(InputError, match=r"its 'identity' is missing|cannot be read"):
+        read_state(tmp_path)
+
+
+PROGRESS = {"epoch": 1, "history": [{}], "best": 1.0, "best_epoch": 1}
+PROGRESS |= {"best_state": {}}
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"decided": 5}, "decided"),
+        ({"decided": {"gradient_checkpointing": "x"}}, "decided"),
+        ({"finished": None}, "finished"),
+        ({"finished": [{}]}, "finished"),
+        ({"progress": {}}, "progress"),
+        ({"progress": PROGRESS | {"epoch": "x"}}, "progress"),
+        ({"progress": PROGRESS | {"epoch": 10**9}}, "progress"),
+        ({"progress": PROGRESS | {"best": float("nan")}}, "progress"),
+        ({"progress": PROGRESS | {"best_epoch": 0}}, "progress"),
+        ({"progress": PROGRESS | {"history": []}}, "progress"),
+        ({"model": {"weight": torch.tensor([float("nan")])}}, "model"),
+        ({"stepper": {"state": {0: {"x": torch.tensor(torch.inf)}}}}, "stepper"),
+    ],
+)
+def test_what_no_run_writes_is_named(tmp_path, change, named):
+    """In a state without a sum, as somebody could have changed it."""
+    torch.save(CONTENT | {"progress": PROGRESS}, tmp_path / STATE)
+    assert read_state(tmp_path)["progress"]["epoch"] == 1
+    torch.save(CONTENT | change, tmp_path / STATE)
+    with pytest.raises(InputError, match=f"its '{named}' is missing, or is not what"):
         read_state(tmp_path)
 
 
