@@ -1,5 +1,6 @@
 """Errors that a user can cause, and how ids are listed in them."""
 
+import errno
 from collections.abc import Iterable
 
 SHOWN_IDS = 5
@@ -18,6 +19,53 @@ class RunError(Exception):
 
 class NotFinite(InputError):
     """A loss is no longer a finite number."""
+
+
+#: What to do about an error of the system, by its number.
+REMEDIES = {
+    errno.ENOSPC: "Free some space, or name a folder on another disk (TMPDIR, too).",
+    errno.EDQUOT: "Your quota is used up: delete something, or name another disk.",
+    errno.EACCES: "Change who may read and write there, or name another place.",
+    errno.EPERM: "Change who may read and write there, or name another place.",
+    errno.EROFS: "Nothing can be written there: name another place.",
+    errno.ENOTDIR: "A part of this path is a file: name another place.",
+    errno.EISDIR: "It is a folder: name a file.",
+    errno.EEXIST: "It is there already: name another place.",
+    errno.ENOENT: "A part of this path is not there: make it first, or mend the name.",
+    errno.ENAMETOOLONG: "Choose a shorter name.",
+    errno.EMFILE: "Raise the number of files that may be open (ulimit -n).",
+    errno.EIO: "The disk or the network failed: look at it, and run again.",
+}
+
+
+def of_system(error: OSError | MemoryError) -> str:
+    """An error of the operating system, with what to do, as one sentence or two.
+
+    Parameters
+    ----------
+    error : OSError or MemoryError
+        Whatever reading or writing raised.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> from aam_core.errors import of_system
+    >>> of_system(OSError(28, "No space left on device", "run/model"))
+    'run/model: No space left on device. Free some space, or name a folder on another \
+disk (TMPDIR, too).'
+    """
+    if isinstance(error, MemoryError):
+        why = f" ({error})" if str(error) else ""
+        return (
+            f"The memory does not suffice{why}. Choose a smaller batch_size or preset, "
+            "or a machine with more."
+        )
+    where = f"{error.filename}: " if error.filename is not None else ""
+    remedy = REMEDIES.get(error.errno or 0, "")
+    return f"{where}{error.strerror or error}. {remedy}".rstrip()
 
 
 def some(ids: Iterable, shown: int = SHOWN_IDS) -> str:

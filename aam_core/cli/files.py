@@ -94,9 +94,18 @@ def read_predictions(path: Path, column: str) -> pd.Series:
 
 def read_list(path: Path | None) -> list[str] | None:
     """Ids, one a line."""
+    from aam_core.data.file_kinds import check_kind
+
     if path is None:
         return None
-    return [line.strip() for line in path.read_text().splitlines() if line.strip()]
+    check_kind(path, "a list of ids")
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise InputError(
+            f"{path} is not UTF-8 text: save it as such, with one id a line."
+        ) from None
+    return [line.strip() for line in lines if line.strip()]
 
 
 def check_new(paths: list[Path | None], overwrite: bool) -> None:
@@ -117,10 +126,12 @@ def write_lists(folder: Path) -> None:
     split = read_config(folder / BEST)["split"]
     for name, side in (("train", "training"), ("val", "validation")):
         text = "".join(f"{i}\n" for i in split[side])
-        (folder / f"{name}_samples.txt").write_text(text)
+        (folder / f"{name}_samples.txt").write_text(text, encoding="utf-8")
     if "folds" in split:
         rows = [f"{i}\t{n}\n" for n, fold in enumerate(split["folds"], 1) for i in fold]
-        (folder / "folds.tsv").write_text("".join(["id\tfold\n", *rows]))
+        (folder / "folds.tsv").write_text(
+            "".join(["id\tfold\n", *rows]), encoding="utf-8"
+        )
     shutil.copyfile(folder / BEST / HISTORY, folder / HISTORY)
 
 

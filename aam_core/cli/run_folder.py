@@ -180,7 +180,7 @@ def messages(log: Path | None = None) -> Iterator[None]:
     """Show what the engine reports, and write it to a file too."""
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     if log is not None:
-        handlers.append(_LogFile(log))
+        handlers.append(_LogFile(log, encoding="utf-8"))
         handlers[1].setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     level = logger.level
     logger.setLevel(logging.INFO)

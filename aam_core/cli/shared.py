@@ -11,13 +11,15 @@ from aam_core.cli.files import DIRECTORY, FILE, NEW, read_metadata
 from aam_core.cli.options import Flag
 from aam_core.config import ColumnOptions, MetadataOptions
 from aam_core.distributed.launch import rank
-from aam_core.errors import InputError, RunError
+from aam_core.errors import InputError, RunError, of_system
 from aam_core.training.stop import Action
 
 
 @contextlib.contextmanager
 def clear_errors() -> Iterator[None]:
-    """Show an `InputError` or `RunError` as one message, without a traceback.
+    """Show what a user can mend as one message, without a traceback.
+
+    That is an `InputError`, a `RunError`, or an error of the operating system.
 
     Requests to end are heeded from the first line of the command to its last.
 
@@ -26,9 +28,17 @@ def clear_errors() -> Iterator[None]:
     try:
         with Action():
             yield
+    except BrokenPipeError:
+        raise  # who reads our output has seen enough: click ends quietly
     except (InputError, RunError) as error:
-        who = f"(process {rank()}) " * bool(rank())
-        raise click.ClickException(f"{who}{error}") from None
+        raise click.ClickException(f"{_who()}{error}") from None
+    except (OSError, MemoryError) as error:
+        raise click.ClickException(f"{_who()}{of_system(error)}") from None
+
+
+def _who() -> str:
+    """Which process says so, if it is not the first one."""
+    return f"(process {rank()}) " * bool(rank())
 
 
 def table_options(function: Callable) -> Callable:

@@ -46,7 +46,7 @@ class Cells:
             return
         path = folder / IDENTITY
         if path.is_file():
-            check_same(json.loads(path.read_text()), identity, folder)
+            check_same(json.loads(path.read_text(encoding="utf-8")), identity, folder)
         elif folder.is_dir() and any(folder.iterdir()):
             raise InputError(
                 f"{folder} holds files that no cross-validation wrote: choose another "
@@ -58,7 +58,7 @@ class Cells:
         for cell in cells if self.folder is not None else ():
             path = self.folder / f"{cell.name}.json"
             if path.is_file():
-                found = json.loads(path.read_text())
+                found = json.loads(path.read_text(encoding="utf-8"))
                 sides = found["training"], found["held_out"]
                 if sides == (cell.training, cell.held_out):  # as numpy draws it now
                     self.results[cell.name] = found

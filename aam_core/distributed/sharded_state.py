@@ -64,7 +64,7 @@ class ShardWriter(FileSystemWriter):
         files = sorted(Path(self.path).iterdir())
         sums = {p.name: sum_of(p) for p in files if p.is_file() and p.name != LIST}
         text = json.dumps({"schema": SCHEMA, "sums": sums, "tensors": tensors})
-        with open(Path(self.path) / LIST, "w") as handle:
+        with open(Path(self.path) / LIST, "w", encoding="utf-8") as handle:
             handle.write(text)
             handle.flush()
             os.fsync(handle.fileno())
@@ -93,7 +93,7 @@ class ShardReader(FileSystemReader):
         """
         folder = Path(self.path)
         try:
-            found = json.loads((folder / LIST).read_text())
+            found = json.loads((folder / LIST).read_text(encoding="utf-8"))
             if found["schema"] != SCHEMA:
                 raise ValueError(f"its schema is {found['schema']!r}")
             return _as_metadata(found["tensors"], folder)

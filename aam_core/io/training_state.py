@@ -185,7 +185,7 @@ def _check_shards(folder: Path, sum_of_list: str | None) -> None:
         return
     wrong = [LIST] if sum_of(folder / LIST) != sum_of_list else []
     if not wrong:
-        sums = json.loads((folder / LIST).read_text())["sums"]
+        sums = json.loads((folder / LIST).read_text(encoding="utf-8"))["sums"]
         wrong = [n for n, value in sums.items() if sum_of(folder / n) != value]
     if wrong:
         raise InputError(
