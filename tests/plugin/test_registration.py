@@ -119,7 +119,7 @@ def test_registration_imports_no_torch():
     light = {"config", "errors", "io", "io.model_folder", "io.training_state"}
     light |= {"io.config_rules", "io.json_file", "io.rules"}  # of config.json
     light |= {"distributed", "distributed.launch", "reporting", "runtime"}
-    light |= {"runtime.forks", "training", "training.stop"}
+    light |= {"io.state_content", "runtime.forks", "training", "training.stop"}
     assert {n for n in ours if not n.startswith("config.")} <= light
 
 
