@@ -22,7 +22,7 @@ from aam_core.config import CrossValidateConfig
 from aam_core.data.missing import with_missing
 from aam_core.data.splits import check_groups, group_names, read_groups
 from aam_core.data.table import FeatureTable
-from aam_core.data.targets import read_target
+from aam_core.data.targets import check_learnable, read_target
 from aam_core.errors import InputError, RunError, some
 from aam_core.io.cross_validation import ALL, NAMES, SCHEMA, CrossValidated
 from aam_core.reporting import Log, Report, duration, logger
@@ -145,6 +145,7 @@ def _given(
     groups = read_groups(metadata, group_column, target.index, report)
     if groups is not None:
         groups = group_names(target.index.to_numpy(), groups)
+    check_learnable(target, groups)
     reads = metadata, group_column, sequences, encoder
     return Given(config, task, column, target, groups, table, *reads)
 

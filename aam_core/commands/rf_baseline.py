@@ -17,7 +17,7 @@ from aam_core.data import splits
 from aam_core.data.confounding import choose_depth, tell_batches
 from aam_core.data.missing import with_missing
 from aam_core.data.table import FeatureTable
-from aam_core.data.targets import read_target
+from aam_core.data.targets import check_learnable, read_target
 from aam_core.errors import InputError, some
 from aam_core.metrics import classification_metrics, regression_metrics
 from aam_core.reporting import Report, silent
@@ -114,6 +114,7 @@ def _rarefied(
     if groups is not None:
         groups = splits.group_names(ids, groups)
     first = target.loc[ids].iloc[:, 0]
+    check_learnable(first, groups)
     seed = config.seed
     tell_batches(config.batch_columns, metadata, ids, first, groups, seed, report)
     depths = table.depths[rows]

@@ -21,7 +21,7 @@ from aam_core.data.phylogeny import Phylogeny
 from aam_core.data.splits import group_names, read_groups, split
 from aam_core.data.table import FeatureTable
 from aam_core.data.target_decoder import Predictions
-from aam_core.data.targets import read_target
+from aam_core.data.targets import check_learnable, read_target
 from aam_core.distributed.launch import on_all_devices
 from aam_core.distributed.strategy import Strategy
 from aam_core.ensemble.mixture import NETWORK
@@ -235,6 +235,7 @@ class Training:
         """The samples that have a target."""
         table = self.sources.table
         target = self._target(table.sample_ids, report)
+        check_learnable(target.iloc[:, 0], self.groups(target.index.to_numpy()))
         labelled = np.flatnonzero(np.isin(table.sample_ids, target.index))
         return dataclasses.replace(self.sources, table=table.take_samples(labelled))
 

@@ -90,6 +90,40 @@ def _tell_classes(target: pd.DataFrame, report: Report) -> None:
         tell_misread(f"Classes of {name!r}", counts, report)
 
 
+def check_learnable(target: pd.Series, groups: Sequence[str] | None) -> None:
+    """Refuse classes of which none can be both learned and predicted.
+
+    Parameters
+    ----------
+    target : pandas.Series
+        Labels of the samples; numbers are not looked at.
+    groups : sequence of str, optional
+        Group of each, in the same order.
+
+    Raises
+    ------
+    InputError
+        If each sample has a class of its own, or each class is in one group only.
+    """
+    if pd.api.types.is_numeric_dtype(target):
+        return
+    name, classes = target.name, target.nunique()
+    if classes == len(target):
+        raise InputError(
+            f"Each of the {len(target):,} labelled samples has a class of its own in "
+            f"{name!r} ({some(target)}), so nothing can be learned: choose another "
+            "column, or a regression if it holds numbers."
+        )
+    if groups is not None:
+        where = pd.Series(list(groups), target.index).groupby(target).nunique()
+        if (where == 1).all():
+            raise InputError(
+                f"Each of the {classes:,} classes of {name!r} is in one group only "
+                f"({some(where.index)}), so that no class can be learned from other "
+                "groups: leave group_column out, or choose another column."
+            )
+
+
 def labelled_target(
     metadata: pd.DataFrame,
     columns: Sequence[str],

@@ -6,7 +6,7 @@ import pytest
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.utils.class_weight import compute_class_weight
 
-from aam_core.data.targets import Classes, TargetScaler, read_target
+from aam_core.data.targets import Classes, TargetScaler, check_learnable, read_target
 from aam_core.errors import InputError
 from aam_core.reporting import silent
 
@@ -209,3 +209,16 @@ def test_class_weights_are_those_of_scikit_learn():
     np.testing.assert_allclose(classes.weights("balanced", labels), expected)
     np.testing.assert_allclose(expected, [1.5, 0.5, 3])
     assert classes.weights("none", labels).tolist() == [1, 1, 1]
+
+
+def test_classes_that_nobody_could_learn_are_refused():
+    ids = [f"s{i}" for i in range(6)]
+    own = pd.Series(ids, ids, name="who")
+    with pytest.raises(InputError, match=r"class of its own in 'who' .'s0', 's1'"):
+        check_learnable(own, None)
+    site = pd.Series(list("aabbcc"), ids, name="site")
+    with pytest.raises(InputError, match=r"one group only .'a', 'b', 'c'"):
+        check_learnable(site, list("xxyyzz"))
+    check_learnable(site, list("xyyyzz"))  # one of them is in two
+    check_learnable(site, None)
+    check_learnable(pd.Series(range(6), ids, name="age"), list("xxyyzz"))
