@@ -197,6 +197,7 @@ def test_chosen_options_of_the_forest_stay():
         "task": "regression",
         "rarefy_depth": 7,
         "seed": 3,
+        "missing_scheme": "blank",
         "n_estimators": 3,
     }
 
