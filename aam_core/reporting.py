@@ -32,6 +32,20 @@ class Log:
         self._report(line)
 
 
+class Once:
+    """A `Report` of steps that read the same: what they say of it is said once."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._said: set[str] = set()
+
+    def __call__(self, line: str) -> None:
+        """Pass a sentence on, unless it has been said."""
+        if line not in self._said:
+            self._said.add(line)
+            self._report(line)
+
+
 def closing_lines(config: Mapping[str, Any]) -> list[str]:
     """What of the input a run did not use, or had too little of.
 

@@ -28,7 +28,7 @@ from aam_core.data.table import FeatureTable
 from aam_core.data.target_decoder import Predictions
 from aam_core.data.targets import read_target
 from aam_core.errors import InputError, some
-from aam_core.reporting import Report, logger, silent
+from aam_core.reporting import Once, Report, logger, silent
 
 #: Fraction of the reads whose features may lack a sequence; it is told.
 MOST_WITHOUT_SEQUENCE = 0.05
@@ -89,6 +89,7 @@ def predict_samples(
     InputError
         If the input or an option is wrong; before training starts.
     """
+    report = Once(report)
     check_groups(column, group_column)
     check_sequences(table, sequences)
     held_out = held_out_samples(

@@ -5,7 +5,7 @@ import pytest
 import tqdm
 import tqdm.auto
 
-from aam_core.reporting import closing_lines, progress
+from aam_core.reporting import Once, closing_lines, progress
 
 
 def version_of(widgets):
@@ -64,3 +64,11 @@ def test_what_a_run_left_out_is_told_in_the_end():
     ]
     whole = {"samples in table": 9, "samples": 9, "features": 4, "sequences cut": 0}
     assert closing_lines({"samples": whole}) == []
+
+
+def test_steps_that_say_the_same_are_heard_once():
+    lines = []
+    tell = Once(lines.append)
+    for line in ("2 classes", "fold 1", "2 classes", "fold 2"):
+        tell(line)
+    assert lines == ["2 classes", "fold 1", "fold 2"]
