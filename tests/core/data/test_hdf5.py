@@ -33,3 +33,18 @@ def test_a_library_that_crashes_or_hangs_is_an_error(path, monkeypatch, code, me
     monkeypatch.setattr(hdf5, "SECONDS", 1)
     with pytest.raises(InputError, match=f"is damaged: the HDF5 library {message}"):
         check_hdf5(path)
+
+
+def test_attributes_are_read_whatever_cannot_be_read_before(path, monkeypatch):
+    with h5py.File(path, "a") as file:
+        file["order"].attrs["unit"] = "none"
+    broken = """
+import os, h5py
+def unread(*_):
+    raise OSError("inflate() failed")
+h5py.Dataset.__getitem__ = unread
+h5py.AttributeManager.__getitem__ = lambda *_: os.kill(os.getpid(), 11)
+"""
+    monkeypatch.setattr(hdf5, "_READ", broken + hdf5._READ)
+    with pytest.raises(InputError, match="crashes"):
+        check_hdf5(path)
