@@ -32,13 +32,8 @@ LABELS = {
     "target_loss": "RL",
     "nuc_accuracy": "NA%",
 }
+#: What to do about a loss that is not finite.
 HINT = "a lower lr, max_grad_norm 1, or mixed_precision none usually helps"
-HINT = "a lower lr, max_grad_norm 1, or mixed_precision none usually helps"
-#: TensorBoard tags of what has no train_ or val_ in the history.
-TAGS = {
-    "gmu_gate_mean": "gmu/gate_mean",
-    "cross_attn_weight_mean": "cross_attn/weight_mean",
-}
 
 
 @dataclass
