@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from aam_core.config import ContributionPageOptions
 from aam_core.data.phylogeny import Phylogeny
 from aam_core.errors import InputError
 
@@ -176,7 +177,7 @@ class Explanation:
         path: str | Path,
         *,
         taxonomy: Mapping[str, str] | None = None,
-        top: int = 20,
+        top: int = ContributionPageOptions.top,
     ) -> None:
         """Write the page that `aam plot-contributions` makes, one HTML file.
 

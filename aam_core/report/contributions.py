@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from aam_core.config import ContributionPageOptions
 from aam_core.data.contributions import LOG_ODDS
 from aam_core.data.phylogeny import Phylogeny
 from aam_core.report import contribution_charts as charts
@@ -26,7 +27,7 @@ def contributions_page(
     *,
     labels: Mapping[str, str] | None = None,
     phylogeny: Phylogeny | None = None,
-    top: int = 20,
+    top: int = ContributionPageOptions.top,
 ) -> Page:
     """The page of what `explain` returned.
 

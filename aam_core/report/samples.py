@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from aam_core.commands.evaluate import Evaluation
+from aam_core.config import ContributionPageOptions
 from aam_core.data.phylogeny import Phylogeny
 from aam_core.report import charts
 from aam_core.report.contributions import contribution_sections
@@ -52,7 +53,7 @@ def samples_page(
     tables: list[Table] = []
     if contributions is not None:
         said, sections, more_tables = contribution_sections(
-            contributions, labels or {}, phylogeny, FEATURES
+            contributions, labels or {}, phylogeny, ContributionPageOptions.top
         )
         first = sections[0]
         sections[0] = replace(first, title=WHY, text=f"{said} {first.text}")
