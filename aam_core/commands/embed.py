@@ -27,6 +27,7 @@ from aam_core.reporting import Report, logger, silent
 if TYPE_CHECKING:
     import skbio
 
+KNOWN = EmbedConfig.unknown_categories  #: as it is where nobody asks for more
 AXES = 10  #: of the ordination
 #: Above so many samples the ordination finds its first axes by random projections.
 EXACT = 2_000
@@ -87,6 +88,11 @@ def embed(
     encoder predicts are not Euclidean, so that some of its smaller eigenvalues are
     negative.
     """
+    if model is None and (metadata is not None or config.unknown_categories != KNOWN):
+        raise InputError(
+            "metadata and unknown_categories are for the covariates of a model, but an "
+            "encoder embeds: leave them out, or give a model."
+        )
     if model is None:
         samples, asvs, between = _by_encoder(
             config, encoder or GENERAL, table, sequences, report

@@ -133,3 +133,8 @@ def test_what_cannot_embed_is_told(made, encoder, tmp_path):
         by_model(made, model)()
     with pytest.raises(InputError, match="Both an encoder and a model"):
         embed(CONFIG, encoder, model=model, **shared(made))
+    with pytest.raises(InputError, match="are for the covariates of a model"):
+        embed(CONFIG, encoder, metadata=made.metadata, **shared(made))
+    ignoring = EmbedConfig(device="cpu", unknown_categories="ignore")
+    with pytest.raises(InputError, match="are for the covariates of a model"):
+        embed(ignoring, **shared(made))
