@@ -1,7 +1,8 @@
 """Errors that a user can cause, and how ids are listed in them."""
 
+import contextlib
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 SHOWN_IDS = 5
 
@@ -38,13 +39,24 @@ REMEDIES = {
 }
 
 
-def of_system(error: OSError | MemoryError) -> str:
+#: What PyTorch says, as a `RuntimeError`, of memory on a CPU and on a GPU.
+OUT_OF_MEMORY = ("can't allocate memory", "out of memory")
+
+
+def is_of_memory(error: Exception) -> bool:
+    """Whether the memory did not suffice, whoever says so."""
+    if isinstance(error, RuntimeError):
+        return any(words in str(error) for words in OUT_OF_MEMORY)
+    return isinstance(error, MemoryError)
+
+
+def of_system(error: OSError | MemoryError | RuntimeError) -> str:
     """An error of the operating system, with what to do, as one sentence or two.
 
     Parameters
     ----------
-    error : OSError or MemoryError
-        Whatever reading or writing raised.
+    error : OSError, MemoryError or RuntimeError
+        Whatever reading, writing or reserving memory raised.
 
     Returns
     -------
@@ -57,8 +69,8 @@ def of_system(error: OSError | MemoryError) -> str:
     'run/model: No space left on device. Free some space, or name a folder on another \
 disk (TMPDIR, too).'
     """
-    if isinstance(error, MemoryError):
-        why = f" ({error})" if str(error) else ""
+    if not isinstance(error, OSError):
+        why = f" ({str(error).splitlines()[0]})" if str(error) else ""
         return (
             f"The memory does not suffice{why}. Choose a smaller batch_size or preset, "
             "or a machine with more."
@@ -66,6 +78,26 @@ disk (TMPDIR, too).'
     where = f"{error.filename}: " if error.filename is not None else ""
     remedy = REMEDIES.get(error.errno or 0, "")
     return f"{where}{error.strerror or error}. {remedy}".rstrip()
+
+
+@contextlib.contextmanager
+def system_errors_told() -> Iterator[None]:
+    """Errors of the operating system within become errors that say what to do.
+
+    Raises
+    ------
+    RunError
+        Instead of an `OSError`, a `MemoryError`, or what PyTorch raises in its place.
+        Only who reads our output may leave: a `BrokenPipeError` passes.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except (OSError, MemoryError, RuntimeError) as error:
+        if isinstance(error, OSError) or is_of_memory(error):
+            raise RunError(of_system(error)) from error
+        raise
 
 
 def some(ids: Iterable, shown: int = SHOWN_IDS) -> str:

@@ -12,7 +12,7 @@ from q2_aam._formats import (
 from q2_aam._inputs import (
     column_and_groups,
     directory,
-    heeded,
+    in_action,
     repeat_at_end,
     report,
     table_inputs,
@@ -30,7 +30,7 @@ def cross_validate(
     **options,
 ) -> AAMCrossValidationDirectoryFormat:
     """Compare with a forest by repeated folds."""
-    with heeded():
+    with in_action():
         config = CrossValidateConfig(**options)
 
         from aam_core.commands.cross_validate import cross_validate as run

@@ -8,7 +8,7 @@ from q2_types.feature_data import DNAFASTAFormat
 
 from aam_core.config import EmbedConfig
 from q2_aam._formats import AAMEncoderDirectoryFormat, AAMModelDirectoryFormat
-from q2_aam._inputs import directory, frame, report, table_inputs
+from q2_aam._inputs import directory, frame, in_action, report, table_inputs
 from q2_aam._signature import takes_options
 
 
@@ -22,16 +22,17 @@ def embed(
     **options,
 ) -> (pd.DataFrame, pd.DataFrame, skbio.DistanceMatrix, skbio.OrdinationResults):
     """Embed samples and ASVs, and predict the distances between samples."""
-    config = EmbedConfig(**options)
+    with in_action():
+        config = EmbedConfig(**options)
 
-    from aam_core.commands.embed import embed as run
+        from aam_core.commands.embed import embed as run
 
-    found = run(
-        config,
-        directory(encoder),
-        **table_inputs(table, sequences),
-        model=directory(model),
-        metadata=frame(metadata),
-        report=report,
-    )
-    return found.samples, found.asvs, found.distances, found.pcoa
+        found = run(
+            config,
+            directory(encoder),
+            **table_inputs(table, sequences),
+            model=directory(model),
+            metadata=frame(metadata),
+            report=report,
+        )
+        return found.samples, found.asvs, found.distances, found.pcoa

@@ -1,8 +1,9 @@
 """What the actions share: views of artifacts become inputs of the engine."""
 
 import atexit
+import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from q2_types.feature_data import DNAFASTAFormat
 from q2_types.tree import NewickFormat
 from qiime2.plugin.model import DirectoryFormat
 
-from aam_core.errors import InputError
+from aam_core.errors import InputError, system_errors_told
 from aam_core.io.model_folder import check_entries, read_config
 from aam_core.io.training_state import STATE
 from aam_core.reporting import closing_lines
@@ -27,13 +28,16 @@ def report(message: str) -> None:
     print(message, flush=True)
 
 
-def heeded() -> Action:
-    """From an action's first line to its last a request to end loses nothing.
+@contextlib.contextmanager
+def in_action() -> Iterator[None]:
+    """An action from its first line to its last.
 
-    In the command `qiime` until the process ends: it saves what the action returned.
+    A request to end loses nothing, in the command `qiime` until the process ends: it
+    saves what the action returned. Errors of the system say what to do.
     """
     in_qiime = "q2cli" in sys.modules and click.get_current_context(silent=True)
-    return Action(stays=bool(in_qiime))
+    with system_errors_told(), Action(stays=bool(in_qiime)):
+        yield
 
 
 def table_inputs(table: biom.Table, sequences: DNAFASTAFormat | None) -> dict[str, Any]:

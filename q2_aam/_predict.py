@@ -13,6 +13,7 @@ from q2_aam._inputs import (
     as_predictions,
     directory,
     frame,
+    in_action,
     repeat_at_end,
     report,
     table_inputs,
@@ -29,19 +30,22 @@ def predict(
     **options,
 ) -> (pd.Series, pd.DataFrame):
     """Predict sample metadata with a trained model."""
-    config = PredictConfig(**options)
+    with in_action():
+        config = PredictConfig(**options)
 
-    from aam_core.commands.predict import predict as run
+        from aam_core.commands.predict import predict as run
 
-    result = run(
-        config,
-        directory(model),
-        **table_inputs(table, sequences),
-        metadata=frame(metadata),
-        report=report,
-    )
-    repeat_at_end(result.notes)
-    details = result.details
-    if read_config(str(model))["task"] == "regression":  # others are classes' columns
-        details = result.with_reliability()
-    return as_predictions(result.predictions), as_details(details)
+        result = run(
+            config,
+            directory(model),
+            **table_inputs(table, sequences),
+            metadata=frame(metadata),
+            report=report,
+        )
+        repeat_at_end(result.notes)
+        details = result.details
+        if (
+            read_config(str(model))["task"] == "regression"
+        ):  # others are classes' columns
+            details = result.with_reliability()
+        return as_predictions(result.predictions), as_details(details)

@@ -12,7 +12,7 @@ from q2_aam._inputs import (
     directory,
     distance_inputs,
     frame,
-    heeded,
+    in_action,
     report,
     state_folder,
     table_inputs,
@@ -33,7 +33,7 @@ def pretrain(
     **options,
 ) -> AAMEncoderDirectoryFormat:
     """Learn an encoder from unlabelled samples."""
-    with heeded():
+    with in_action():
         config = PretrainConfig(**options)
 
         from aam_core.commands.pretrain import pretrain as run

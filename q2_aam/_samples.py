@@ -6,7 +6,14 @@ import qiime2
 from q2_types.feature_data import DNAFASTAFormat
 
 from aam_core.config import SamplesConfig
-from q2_aam._inputs import column_and_groups, heeded, report, table_inputs
+from q2_aam._formats import AAMModelDirectoryFormat
+from q2_aam._inputs import (
+    column_and_groups,
+    directory,
+    in_action,
+    report,
+    table_inputs,
+)
 from q2_aam._views import Predictions
 
 
@@ -77,7 +84,7 @@ def _predict_samples(
     groups,
 ):
     """Fit a model and a forest, predict what neither was fitted to, and compare."""
-    with heeded():
+    with in_action():
         from aam_core.commands.samples import (
             check_sequences,
             held_out_samples,
@@ -121,7 +128,8 @@ def _predict_samples(
             held_out="others" if held_out else "folds",
         )
         predicted = predictions.view(Predictions).texts.index
-        why = options_of_explanation(config, predicted)
+        folder = directory(model.view(AAMModelDirectoryFormat))
+        why = options_of_explanation(config, predicted, folder)
         importance, contributions = ctx.get_action("aam", "explain")(
             _some_samples(ctx, table, labelled(every[column])),
             model,

@@ -15,7 +15,7 @@ from q2_aam._inputs import (
     directory,
     distance_inputs,
     frame,
-    heeded,
+    in_action,
     report,
     state_folder,
     table_inputs,
@@ -36,7 +36,7 @@ def train(
     **options,
 ) -> (AAMModelDirectoryFormat, pd.Series, pd.DataFrame):
     """Learn to predict sample metadata."""
-    with heeded():
+    with in_action():
         config = TrainConfig(**options)
 
         from aam_core.commands.train import train as run

@@ -11,7 +11,7 @@ from aam_core.cli.files import DIRECTORY, FILE, NEW, read_metadata
 from aam_core.cli.options import Flag
 from aam_core.config import ColumnOptions, MetadataOptions
 from aam_core.distributed.launch import rank
-from aam_core.errors import InputError, RunError, of_system
+from aam_core.errors import InputError, RunError, system_errors_told
 from aam_core.training.stop import Action
 
 
@@ -26,14 +26,10 @@ def clear_errors() -> Iterator[None]:
     Processes of torchrun mostly find the same error; the others say who they are.
     """
     try:
-        with Action():
+        with system_errors_told(), Action():
             yield
-    except BrokenPipeError:
-        raise  # who reads our output has seen enough: click ends quietly
     except (InputError, RunError) as error:
         raise click.ClickException(f"{_who()}{error}") from None
-    except (OSError, MemoryError) as error:
-        raise click.ClickException(f"{_who()}{of_system(error)}") from None
 
 
 def _who() -> str:

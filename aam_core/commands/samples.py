@@ -21,13 +21,14 @@ from aam_core.config import (
     SamplesConfig,
     TrainConfig,
 )
-from aam_core.config.effort import EXPLAINED
+from aam_core.config.effort import EXPLAINED, EXPLAINED_IF_STOPPED
 from aam_core.data.sequences import match_sequences
 from aam_core.data.splits import check_groups, read_groups, split
 from aam_core.data.table import FeatureTable
 from aam_core.data.target_decoder import Predictions
 from aam_core.data.targets import read_target
 from aam_core.errors import InputError, some
+from aam_core.io.model_folder import is_completed
 from aam_core.reporting import Once, Report, logger, silent
 
 #: Fraction of the reads whose features may lack a sequence; it is told.
@@ -121,7 +122,7 @@ def predict_samples(
         report=report,
     )
     why = explain(
-        ExplainConfig(**options_of_explanation(config, ours.predictions.index)),
+        ExplainConfig(**options_of_explanation(config, ours.predictions.index, output)),
         output,
         table=_rows_of(table, labelled(metadata[column])),
         sequences=sequences,
@@ -215,13 +216,19 @@ def labelled(column: pd.Series) -> list[str]:
 
 
 def options_of_explanation(
-    config: SamplesConfig, predicted: Collection[str]
+    config: SamplesConfig, predicted: Collection[str], model: Path
 ) -> dict[str, Any]:
-    """The options of `explain`: some of what was predicted, how many by effort."""
+    """The options of `explain`: some of what was predicted, how many by effort.
+
+    Few where training was stopped: what asked it to end may not wait for more.
+    """
+    number = EXPLAINED[config.effort]
+    if not is_completed(model):
+        number = min(number, EXPLAINED_IF_STOPPED)
     ids = np.array(sorted(predicted), dtype=object)
     drawn = np.random.default_rng(config.seed).permutation(len(ids))
     return {
-        "samples": tuple(ids[np.sort(drawn[: EXPLAINED[config.effort]])]),
+        "samples": tuple(ids[np.sort(drawn[:number])]),
         "seed": config.seed,
         "device": config.device,
         "missing_features": "drop",

@@ -23,6 +23,7 @@ STEPS = {"quick": 150, "standard": 400, "thorough": 1_600}
 FOLDS = {"quick": 3, "standard": 5, "thorough": 5}
 #: Samples that the front door explains.
 EXPLAINED = {"quick": 20, "standard": 50, "thorough": 200}
+EXPLAINED_IF_STOPPED = 5  #: of a run that was asked to end
 FEWEST, MOST = 5, 100  #: epochs
 FEWEST_QUICK = 2  #: of effort quick
 #: Width of a model, and the learning rate up to it.

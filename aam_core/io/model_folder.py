@@ -121,13 +121,14 @@ def check_empty(
     """
     unfinished = resume_from is not None and (
         (state is not None and state.resolve() == resume_from.resolve())
-        or ((directory / CONFIG).is_file() and not _is_completed(directory))
+        or ((directory / CONFIG).is_file() and not is_completed(directory))
     )
     if directory.exists() and any(directory.iterdir()) and not unfinished:
         raise InputError(f"{directory} is not empty; nothing is overwritten.")
 
 
-def _is_completed(directory: Path) -> bool:
+def is_completed(directory: Path) -> bool:
+    """Whether the run that wrote a model reached its end."""
     return read_config(directory).get("completed", True)
 
 

@@ -188,7 +188,8 @@ class Action(StopRequest):
     """A request to end from an action's first line to its last.
 
     Until something is learned, the request ends the action where it is. From then on
-    what is within heeds it, or ends as if it had not come.
+    what is within heeds it, or ends as if it had not come: so do further actions of the
+    same pipeline.
 
     Parameters
     ----------
@@ -208,7 +209,8 @@ class Action(StopRequest):
 
     def __enter__(self) -> "Action":
         super().__enter__()
-        self._open = True
+        within = self._outer
+        self._open = not isinstance(within, Action) or within._open
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:

@@ -1,5 +1,6 @@
 """What the plugin registers, and what it imports."""
 
+import errno
 import subprocess
 import sys
 from unittest.mock import patch
@@ -11,6 +12,7 @@ from qiime2.plugin.testing import TestPluginBase
 from qiime2.plugins import aam
 
 from aam_core.config import effort
+from aam_core.errors import RunError
 from q2_aam._formats import (
     AAMContributionsDirectoryFormat,
     AAMCrossValidationDirectoryFormat,
@@ -19,6 +21,7 @@ from q2_aam._formats import (
     AAMModelDirectoryFormat,
     RegressionDetailsDirectoryFormat,
 )
+from q2_aam._inputs import in_action
 from q2_aam._types import (
     AAMContributions,
     AAMCrossValidation,
@@ -135,3 +138,11 @@ def test_engine_never_imports_qiime2():
     assert {
         r for r in roots if r in ("qiime2", "rachis") or r.startswith("q2")
     } == set()
+
+
+def test_errors_of_the_system_say_what_to_do_in_every_action():
+    for name, action in plugin.actions.items():
+        if action.type != "pipeline":  # they call the others
+            assert "in_action" in action._callable.__code__.co_names, name
+    with pytest.raises(RunError, match=r"x: No space left\. Free some"), in_action():
+        raise OSError(errno.ENOSPC, "No space left", "x")

@@ -5,11 +5,18 @@ import logging
 
 import click
 import pytest
+import torch
 
 from aam_core.cli.files import read_list
 from aam_core.cli.run_folder import messages
 from aam_core.cli.shared import clear_errors
-from aam_core.errors import REMEDIES, InputError, of_system
+from aam_core.errors import (
+    REMEDIES,
+    InputError,
+    RunError,
+    of_system,
+    system_errors_told,
+)
 from tests.commands import aam, inputs
 
 
@@ -21,6 +28,10 @@ from tests.commands import aam, inputs
         (OSError("something else"), "something else."),
         (MemoryError(), "does not suffice. Choose a smaller batch_size"),
         (MemoryError("of 1 TB"), "does not suffice (of 1 TB)."),
+        (
+            RuntimeError("CUDA out of memory. Tried\nmore"),
+            "(CUDA out of memory. Tried).",
+        ),
     ],
 )
 def test_there_is_no_traceback(error, words):
@@ -28,6 +39,14 @@ def test_there_is_no_traceback(error, words):
         raise error
     assert words in found.value.message
     assert "\n" not in found.value.message
+
+
+def test_memory_that_torch_asks_for_in_vain_is_an_error_of_the_system():
+    with pytest.raises(RunError, match="not suffice") as found, system_errors_told():
+        torch.empty(2**55)
+    assert "can't allocate" in str(found.value)
+    with pytest.raises(RuntimeError, match="another"), system_errors_told():
+        raise RuntimeError("another")
 
 
 def test_each_remedy_is_a_sentence():

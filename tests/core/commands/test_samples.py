@@ -1,11 +1,14 @@
 """The front door: nothing but a table and a column, and predictions that are honest."""
 
 import dataclasses
+import os
+import signal
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from aam_core.commands import samples
 from aam_core.commands.predict import predict
 from aam_core.commands.rf_baseline import rf_baseline
 from aam_core.commands.samples import (
@@ -25,6 +28,7 @@ from aam_core.config import (
 from aam_core.errors import InputError
 from aam_core.io.model_folder import read_config
 from aam_core.reporting import silent
+from aam_core.training.stop import Action
 from tests.reports import QUIET
 from tests.runs import shared
 
@@ -88,10 +92,10 @@ def test_every_sample_is_predicted_out_of_fold(made, out_of_fold):
 
 def test_what_was_predicted_is_explained(made, out_of_fold, held_out):
     """Sums are the predictions of the model that is returned."""
-    for (found, _), samples in ((out_of_fold, 20), (held_out, 8)):
+    for (found, _), number in ((out_of_fold, 20), (held_out, 8)):
         rows = found.explanation.contributions
         explained = rows["sample"].unique()
-        assert len(explained) == samples
+        assert len(explained) == number
         assert set(explained) <= set(found.ours.predictions.index)
         sums = rows.groupby(["sample", "target"])["contribution"].sum()
         first = rows.groupby(["sample", "target"]).first()
@@ -144,6 +148,27 @@ def test_labels_of_held_out_samples_leave_no_trace(made, held_out, tmp_path):
     assert again.held_out == found.held_out
     assert again.ours.predictions.equals(found.ours.predictions)
     pd.testing.assert_frame_equal(again.forest.predictions, found.forest.predictions)
+
+
+def test_a_run_that_was_asked_to_end_explains_few(made, tmp_path, monkeypatch):
+    monkeypatch.setattr(samples, "EXPLAINED_IF_STOPPED", 2)
+    told = []
+
+    def report(line):
+        told.append(line)
+        if line.startswith("Fold 2"):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    given = shared(made) | {"metadata": made.metadata, "group_column": "subject"}
+    config = SamplesConfig(effort="quick", device="cpu")
+    path = tmp_path / "model"
+    with Action():
+        found = predict_samples(
+            config, path, task="regression", column="value", **given, report=report
+        )
+    assert not read_config(path)["completed"]
+    assert found.explanation.contributions["sample"].nunique() == 2
+    assert len(found.evaluation.samples)
 
 
 def test_other_options_are_those_of_train():

@@ -199,6 +199,16 @@ class TestSignals:
             terminate()
             assert action.reason
 
+    def test_an_action_within_one_that_has_learned_is_not_ended(self):
+        with pytest.raises(RunError), Action(), Action():
+            terminate()
+        with Action() as pipeline:
+            with Action() as train:
+                train.learned()
+            with Action():
+                terminate()
+            assert pipeline.reason
+
     def test_an_action_that_stays_ends_with_its_process(self):
         before = [signal.getsignal(number) for number in SIGNALS]
         try:
