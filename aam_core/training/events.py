@@ -1,6 +1,7 @@
 """Event files for TensorBoard, an extra that never ends a run."""
 
 import contextlib
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ TAGS = {
 class EventFiles:
     """Rows of the history as TensorBoard scalars, as long as they can be written.
 
+    A context manager: at its end, whatever comes, the files have all rows.
+
     Parameters
     ----------
     folder : Path, optional
@@ -28,17 +31,37 @@ class EventFiles:
     """
 
     def __init__(self, folder: Path | None, epoch: int, report: Report) -> None:
+        self.folder = folder
+        self.epoch = epoch
         self.report = report
         self.writer: Any = None
-        if folder is None:
-            return
+
+    def __enter__(self) -> "EventFiles":
+        self._before = threading.excepthook
+        threading.excepthook = self._of_thread
+        if self.folder is not None:
+            self._open()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        with self._optional():
+            if self.writer is not None:
+                self.writer.close()
+        threading.excepthook = self._before
+
+    def _open(self) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            report("TensorBoard is not installed, so no event files are written.")
+            self.report("TensorBoard is not installed, so no event files are written.")
             return
         with self._optional():
-            self.writer = SummaryWriter(str(folder), purge_step=epoch)
+            self.writer = SummaryWriter(str(self.folder), purge_step=self.epoch)
+
+    def _of_thread(self, failed: threading.ExceptHookArgs) -> None:
+        """Print no traceback of TensorBoard's thread: `add` raises what it met."""
+        if not type(failed.thread).__module__.startswith("tensorboard"):
+            self._before(failed)
 
     def add(self, row: Mapping[str, float]) -> None:
         """Write a row of the history: train_x → train/x."""
@@ -47,12 +70,6 @@ class EventFiles:
                 if name != "epoch" and self.writer is not None:
                     tag = TAGS.get(name, name.replace("_", "/", 1))
                     self.writer.add_scalar(tag, value, row["epoch"])
-
-    def close(self) -> None:
-        """Write what is left."""
-        with self._optional():
-            if self.writer is not None:
-                self.writer.close()
 
     @contextlib.contextmanager
     def _optional(self) -> Iterator[None]:

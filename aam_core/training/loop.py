@@ -144,11 +144,11 @@ def fit(
     if resumed:
         report(f"The run resumes after epoch {progress.epoch} of {config.epochs}.")
     folder = tensorboard if strategy.main else None
-    events = EventFiles(folder, progress.epoch + 1, report)
+    written = EventFiles(folder, progress.epoch + 1, report)
     watched = nullcontext(stop)
     if stop is None:
         watched = strategy.stop(StopRequest(config.max_hours))
-    with watched as stop:
+    with watched as stop, written as events:
         keeper.write(objective.model, stepper, progress)
         reason = _run_epochs(
             objective,
@@ -162,7 +162,6 @@ def fit(
             strategy,
             models_after,
         )
-    events.close()
     return_freed()
     shown = progress.history[progress.best_epoch - 1][objective.select]
     report(f"Best epoch: {progress.best_epoch} with {objective.select} {shown:.4f}.")

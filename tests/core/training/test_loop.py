@@ -11,7 +11,6 @@ from aam_core.errors import InputError
 from aam_core.metrics import classification_metrics, regression_metrics
 from aam_core.reporting import progress
 from aam_core.training import loop
-from aam_core.training.events import EventFiles
 from aam_core.training.loop import Objective, fit
 from aam_core.training.optimiser import Stepper, make_optimizer, make_scheduler
 from tests.one_weight import Numbers, weight
@@ -379,35 +378,6 @@ def test_event_files_that_cannot_be_written_end_no_run(tmp_path):
     )
     told = [line for line in lines if "event files cannot be written" in line]
     assert len(told) == 1
-
-    class Full:
-        def add_scalar(self, *given):
-            raise OSError(28, "No space left on device")
-
-    events = EventFiles(None, 1, lines.append)
-    events.writer = Full()
-    events.add({"epoch": 1, "val_loss": 1.0})
-    events.add({"epoch": 2, "val_loss": 1.0})
-    events.close()
-    assert "No space left on device" in lines[-1]
-
-
-def test_tags_of_the_fusions():
-    written = {}
-
-    class Writer:
-        def add_scalar(self, tag, value, epoch):
-            written[tag] = (value, epoch)
-
-    row = {"epoch": 3, "gmu_gate_mean": 0.4, "cross_attn_weight_mean": 0.6}
-    events = EventFiles(None, 1, print)
-    events.writer = Writer()
-    events.add(row | {"val_mae": 1.0})
-    assert written == {
-        "gmu/gate_mean": (0.4, 3),
-        "cross_attn/weight_mean": (0.6, 3),
-        "val/mae": (1.0, 3),
-    }
 
 
 def test_the_progress_shows_how_long_all_models_may_take(monkeypatch):
