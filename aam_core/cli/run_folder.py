@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from aam_core.distributed.launch import rank
-from aam_core.errors import InputError
+from aam_core.errors import InputError, some
 from aam_core.io.cross_validation import is_completed
 from aam_core.io.model_folder import CONFIG, read_config
-from aam_core.io.run_layout import BEST, CELLS, LAST
+from aam_core.io.run_layout import BEST, CELLS, LAST, LOG, WRITTEN
 from aam_core.io.training_state import PART, STATE, find_state
 from aam_core.training.stop import Interrupted
 
-LOG = "aam.log"
 #: What a run that learned nothing leaves, if it is killed.
 TRACES = (LOG, "tensorboard")
 
@@ -104,9 +103,16 @@ def set_aside(folder: Path, overwrite: bool) -> Path | None:
     """Rename an earlier run that is to be overwritten; its new name."""
     if not folder.exists():
         return None
+    if not folder.is_dir():
+        raise InputError(f"{folder} is a file: name a folder.")
     if has_traces_only(folder):
         shutil.rmtree(folder / LAST.parent, ignore_errors=True)
         return None
+    if not (folder / LOG).exists():
+        raise InputError(
+            f"{folder} holds files that no run of aam wrote: nothing is overwritten. "
+            "Choose another --output-dir."
+        )
     if not overwrite:
         if how := how_to_resume(folder):
             raise InputError(
@@ -118,10 +124,12 @@ def set_aside(folder: Path, overwrite: bool) -> Path | None:
             f"{folder} holds an earlier run: choose another --output-dir, or pass "
             "--overwrite."
         )
-    if not (folder / LOG).exists():
+    names = sorted(p.name for p in folder.iterdir() if p.suffix != PART)
+    if others := [name for name in names if name not in WRITTEN]:
         raise InputError(
-            f"{folder} holds files that no run of aam wrote: nothing is deleted. "
-            "Choose another --output-dir."
+            f"{folder} holds, beside an earlier run, what no run of aam wrote: "
+            f"{some(others)}. --overwrite would delete that: move it, or choose "
+            "another --output-dir."
         )
     earlier = folder.with_name(folder.name + ".earlier")
     if earlier.exists():

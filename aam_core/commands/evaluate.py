@@ -196,10 +196,16 @@ def as_numbers_or_classes(
     Raises
     ------
     InputError
-        If it cannot be told.
+        If it cannot be told, or some predictions of numbers are none.
     """
     found = set(texts.dropna())
-    if not all(map(is_number, found)):
+    if words := {text for text in found if not is_number(text)}:
+        if details is None and numeric(truth) and words < found:
+            wrong = texts[texts.isin(words)]
+            raise InputError(
+                f"Predictions of {truth.name!r}, which holds numbers, are no numbers: "
+                f"{some(sorted(words))} (samples {some(wrong.index)}). Correct them."
+            )
         return texts
     if details is not None:
         known = set(map(str, details))

@@ -18,7 +18,7 @@ from aam_core.data.inputs import Inputs, Matrix, Sources, prepare_inputs, split_
 from aam_core.data.labels import fit_labels, without_new_classes
 from aam_core.data.missing import with_missing
 from aam_core.data.phylogeny import Phylogeny
-from aam_core.data.splits import group_names, read_groups, split
+from aam_core.data.splits import LEAST_TRAINING, group_names, read_groups, split
 from aam_core.data.table import FeatureTable
 from aam_core.data.target_decoder import Predictions
 from aam_core.data.targets import check_learnable, read_target
@@ -271,6 +271,14 @@ class Training:
             report(
                 f"{len(folds)} folds are made instead of {config.cross_fit} "
                 "(cross_fit): there are no more groups or samples."
+            )
+        least = min(len(fitted) for fitted, _ in folds)
+        if network and least <= LEAST_TRAINING:
+            raise InputError(
+                f"{len(ids)} samples have a label, of which {least} are left where one "
+                f"of {len(folds)} folds is held out (cross_fit), but at least "
+                f"{LEAST_TRAINING + 1} are needed: {LEAST_TRAINING} for training and "
+                "1 for validation. Label more samples."
             )
         classes = first.to_numpy() if self.task == "classification" else None
         parts = []

@@ -28,6 +28,10 @@ METRICS: dict[str, tuple[str, ...]] = {
 }
 
 
+#: Options, of which a command has some, that name columns beside the predicted one.
+OTHER_COLUMNS = ("group_column", "batch_columns", "categorical_columns", "normalize_by")
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ColumnOptions(Options):
     """What is predicted."""
@@ -63,6 +67,14 @@ class ColumnOptions(Options):
                 "A classification predicts one column; metadata_column names "
                 f"{len(self.metadata_column)}."
             )
+        for name in OTHER_COLUMNS:
+            given = getattr(self, name, None) or ()
+            given = {given} if isinstance(given, str) else set(given)
+            if told := given.intersection(self.metadata_column):
+                raise InputError(
+                    f"{name} names {some(sorted(told))}, which is to be predicted: "
+                    "name another column, or leave it out."
+                )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -194,6 +194,11 @@ def _read_text(path: Path, separator: str) -> tuple[np.ndarray, np.ndarray]:
         matrix = lines.iloc[:, 1:].to_numpy(dtype=np.float64)
         if np.isnan(matrix).any():
             _refuse_cells(path, separator)
+    except pd.errors.EmptyDataError:
+        raise InputError(
+            f"{path} could not be read as a distance matrix: it is empty, or has only "
+            "a header."
+        ) from None
     except UnicodeDecodeError:
         raise InputError(
             f"{path} could not be read: it is not UTF-8 text; save it as such."

@@ -88,6 +88,12 @@ def prepare_inputs(
         keep_features=tips,
     )
     if phylogeny is not None:
+        if phylogeny.looks_unrooted:
+            report(
+                "The root of the phylogeny has more than two branches, as unrooted "
+                "trees are written; UniFrac depends on where the root is. Root the "
+                "tree, as by qiime phylogeny midpoint-root, or know that it is rooted."
+            )
         sheared = phylogeny.shear(study.table.feature_ids)
         return Inputs(study, BatchUniFrac(sheared, study.table, options.unifrac_metric))
     if distances is None:

@@ -4,6 +4,7 @@ Shapes: T tips, E branches (every node but the root has one above it).
 """
 
 import gc
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from aam_core.errors import InputError, some
 
 if TYPE_CHECKING:
     import skbio
+
+#: Where a semicolon ends no tree: names in quotes, and comments.
+_SEMICOLON = re.compile(r"'[^']*'|\[[^\]]*\]")
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,7 @@ class Phylogeny:
         if not Path(path).is_file():
             raise InputError(f"{path} is not a file; name a tree in Newick format.")
         check_kind(Path(path), "a tree in Newick format", GZIP, BZIP2)
+        _check_newick(Path(path))
         with _uncollected():
             try:
                 tree = skbio.TreeNode.read(
@@ -137,6 +142,11 @@ class Phylogeny:
             parent=above[first:] - first,
         )
 
+    @property
+    def looks_unrooted(self) -> bool:
+        """Whether more than two branches meet at the root."""
+        return bool(2 < np.count_nonzero(self.parent == -1) < len(self.tip_names))
+
     def shear(self, names: Sequence[str]) -> "Phylogeny":
         """Restrict the tree to some of its tips.
 
@@ -177,6 +187,27 @@ class Phylogeny:
             high=high[stays],
             lengths=self.lengths[stays],
             parent=renumbered[self.parent[stays]],
+        )
+
+
+def _check_newick(path: Path) -> None:
+    """Refuse what is no single tree, of which scikit-bio reads the first."""
+    import skbio
+
+    try:
+        with skbio.io.open(str(path)) as handle:
+            text = handle.read()
+    except Exception as error:  # of decompression, and of text that is none
+        raise InputError(
+            f"{path} could not be read as a Newick tree: {error}"
+        ) from error
+    if not text.strip():
+        raise InputError(f"{path} holds no tree: it is empty.")
+    if text.lstrip()[:6].upper() == "#NEXUS":
+        raise InputError(f"{path} is a NEXUS file: export the tree as Newick.")
+    if text.count(";") > 1 and _SEMICOLON.sub("", text).count(";") > 1:
+        raise InputError(
+            f"{path} holds more than one tree: write the one to use to a file."
         )
 
 
@@ -249,8 +280,9 @@ def _branch_lengths(nodes: list, first_tips: np.ndarray) -> np.ndarray:
         if len(found):
             names = [nodes[i].name or f"(node above {first_tips[i]})" for i in found]
             raise InputError(
-                f"The phylogeny has {len(found):,} branches {what}, above the nodes "
-                f"{some(names)}. UniFrac needs a length of zero or more on each: use a "
-                "tree whose branch lengths were estimated (FastTree, IQ-TREE, SEPP)."
+                f"Branches of the phylogeny are {what}, {len(found):,} of "
+                f"{len(nodes) - 1:,}, above the nodes {some(names)}. UniFrac "
+                "needs a length of zero or more on each: use a tree whose branch "
+                "lengths were estimated (FastTree, IQ-TREE, SEPP)."
             )
     return lengths

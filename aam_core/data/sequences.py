@@ -62,6 +62,11 @@ def read_fasta(path: str | Path) -> dict[str, str]:
             if line.startswith(">"):
                 current = _add_id(parts, line, f"{path}, line {number}")
             elif line and current is None:
+                if line.startswith("@"):
+                    raise InputError(
+                        f"{path} is not FASTA, but looks like reads (FASTQ): name the "
+                        "sequences of the features, as DADA2 or Deblur write them."
+                    )
                 raise InputError(
                     f"{path} is not FASTA: line {number} comes before the first "
                     "header, a line that starts with '>'."
@@ -188,8 +193,8 @@ def _check(
     empty = [feature_ids[i] for i in np.flatnonzero(lengths == 0)]
     if empty:
         raise InputError(
-            f"{len(empty):,} sequences are empty: {some(empty)}. Leave these features "
-            "out, or give their sequences."
+            f"Features have an empty sequence: {some(empty)}. Leave them out, or give "
+            "their sequences."
         )
     invalid = np.flatnonzero(_codes(sequences) == _INVALID)
     if not len(invalid):

@@ -111,9 +111,9 @@ def split(
     order = np.argsort(ids)
     if len(ids) < LEAST_TRAINING + least:
         raise InputError(
-            f"There are {len(ids):,} samples to learn from, but at least "
-            f"{LEAST_TRAINING + least} are needed: {LEAST_TRAINING} for training and "
-            f"{least} for validation."
+            f"{LEAST_TRAINING + least} samples to learn from are the least, "
+            f"{LEAST_TRAINING} for training and {least} for validation, but there "
+            f"are {len(ids)}: label more samples."
         )
     if groups is not None:
         sides = _by_group(ids[order], _take(groups, order), test_size, seed, least)

@@ -31,6 +31,9 @@ from aam_core.reporting import Report
 
 #: Targets beyond have squares, and sums of these, that a number cannot hold.
 LARGEST = 1e100
+#: Words among numbers are mistakes where they are fewer than this share of the numbers,
+#: and the column has more different numbers than codes of classes mostly have.
+FEW_WORDS, MOST_CODES = 0.25, 5
 #: Classes that are named, with the number of their samples.
 SHOWN_CLASSES = 20
 
@@ -140,10 +143,13 @@ def labelled_target(
     labelled = chosen[chosen.notna().all(axis=1)]
     _report_left_out(report, f"have no value in {some(columns)}", known, labelled.index)
     if len(labelled) < 2:
+        ids = (
+            f" The samples of the table are {some(sample_ids)}; those of the metadata "
+            f"are {some(metadata.index)}."
+        )
         raise InputError(
             f"{len(labelled)} of {len(sample_ids):,} samples have a value in "
-            f"{some(columns)}, but at least two are needed. The samples of the table "
-            f"are {some(sample_ids)}; those of the metadata are {some(metadata.index)}."
+            f"{some(columns)}, but at least two are needed.{ids * (not known)}"
         )
     if task == "classification":
         tell_categories(labelled, columns, labelled.index, report)
@@ -162,17 +168,21 @@ def task_of_column(
     ------
     InputError
         If there is no such column, or it holds numbers but for words that mean
-        missing and that `missing_scheme` does not take so.
+        missing and that `missing_scheme` does not take so, or but for few words.
     """
     require_columns(metadata, [column])
     values = metadata[column].dropna()
     if numeric(values):
         return "regression"
-    present = values[~values.map(is_missing_word)].astype(str)
-    if not 0 < len(present) < len(values) or not present.map(is_number).all():
+    is_word = ~values.astype(str).map(is_number)
+    words, numbers = values[is_word], values[~is_word]
+    if words.empty or numbers.empty:
+        return "classification"
+    if not words.map(is_missing_word).all():
+        _refuse_few_words(words, numbers)
         return "classification"
     if missing_scheme == "blank":
-        _refuse_missing_words(values.drop(present.index))
+        _refuse_missing_words(words)
     return "regression"
 
 
@@ -216,6 +226,17 @@ def _numbers(values: pd.Series) -> pd.Series:
             "them empty."
         )
     return numbers
+
+
+def _refuse_few_words(words: pd.Series, numbers: pd.Series) -> None:
+    """Many different numbers and few words are no classes: the words are mistakes."""
+    if len(words) < FEW_WORDS * len(numbers) and numbers.nunique() > MOST_CODES:
+        kinds = words.astype(str).value_counts().to_dict()
+        raise InputError(
+            f"Column {words.name!r} holds numbers, and {listed(kinds)}: samples "
+            f"{some(words.index)}. Correct these cells, or leave them empty. To "
+            "predict classes, set task to classification."
+        )
 
 
 def _refuse_missing_words(wrong: pd.Series) -> None:

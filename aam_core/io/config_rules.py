@@ -7,6 +7,7 @@ parts fit each other. Whether it fits the weights, `aam_core.io.load` looks at.
 import dataclasses
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from aam_core.config import Architecture, ModelOptions, PretrainConfig, TrainConfig
@@ -45,6 +46,21 @@ TOLERANCE = 1e-3  #: of sums that are 1
 MEDIAN = 0.5
 
 
+def check_not_later(config: Any, path: Path | str) -> None:
+    """Raise `InputError` if a `config.json` is one of a later version."""
+    schema = config.get("schema") if isinstance(config, dict) else None
+    if type(schema) is not int or schema <= max(READ):
+        return
+    software = config.get("software")
+    version = software.get("q2-aam") if isinstance(software, dict) else None
+    raise InputError(
+        f"{path} was written by a later version of q2-aam"
+        + f" ({version})" * isinstance(version, str)
+        + f": it has schema {schema}, and this version reads up to {max(READ)}. "
+        "Upgrade q2-aam."
+    )
+
+
 def check_content(config: Any) -> None:
     """Raise `InputError` unless a `config.json` holds what is read of it later."""
     if not isinstance(config, dict):
@@ -53,9 +69,8 @@ def check_content(config: Any) -> None:
         raise InputError(f"It lacks {some(missing)}: it is not a model's.")
     if type(config["schema"]) is not int or config["schema"] not in READ:
         raise InputError(
-            f"It has schema {config['schema']!r}; this version of q2-aam reads "
-            f"{' and '.join(map(str, READ))}. Use the version that wrote it: "
-            f"{config['software']}."
+            f"It has schema {config['schema']!r}, but there are "
+            f"{' and '.join(map(str, READ))}."
         )
     choice(*KINDS)(config["kind"], "kind")
     choice(*TASKS, None)(config["task"], "task")

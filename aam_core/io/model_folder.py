@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 
 import aam_core
 from aam_core.errors import InputError, some
-from aam_core.io.config_rules import SCHEMA, check_content
+from aam_core.io.config_rules import SCHEMA, check_content, check_not_later
 from aam_core.io.json_file import read_json
 from aam_core.io.training_state import PART, STATE, check_state, read_state
 
@@ -153,6 +153,7 @@ def read_config(directory: Path | str) -> dict[str, Any]:
 
 def check_config(config: Any, path: Path | str) -> None:
     """Raise `InputError` unless `config` holds what is read of it later."""
+    check_not_later(config, path)
     try:
         check_content(config)
     except InputError as error:

@@ -224,6 +224,14 @@ def test_what_looks_like_a_number_may_be_a_class(texts, truth, details, kind):
         assert found.tolist() == texts.tolist()
 
 
+def test_words_among_predicted_numbers_are_refused():
+    texts, truth = pd.Series(["1", "high"]), pd.Series([1.0, 2.0], name="x")
+    with pytest.raises(InputError, match=r"are no numbers: 'high' \(samples 1"):
+        as_numbers_or_classes(texts, truth, None)
+    classes = pd.DataFrame(0.5, texts.index, ["1", "high"])
+    assert as_numbers_or_classes(texts, truth, classes) is texts
+
+
 def test_what_may_be_either_is_refused():
     texts, truth = pd.Series(["1", "3"]), pd.Series(["1", "2"], name="x")
     with pytest.raises(InputError, match="may be numbers or classes: '1' are values"):

@@ -70,6 +70,28 @@ def test_a_column_of_numbers_and_such_words_is_a_regression_if_they_are_missing(
     assert target["age"].to_dict() == {"a": 1.0, "c": 3.5}
 
 
+@pytest.mark.parametrize(
+    ("words", "numbers", "codes", "refused"),
+    [
+        (1, 10, 10, True),
+        (2, 10, 10, True),
+        (3, 10, 10, False),  # of many words none is a slip
+        (1, 10, 5, False),  # codes of classes, and one without a number
+        (0, 10, 10, False),
+    ],
+)
+def test_few_words_among_many_numbers_are_refused(words, numbers, codes, refused):
+    """A column of codes, such as 1, 2 and control, is one of classes."""
+    cells = [f"word{i}" for i in range(words)]
+    cells += [f"{i % codes}.5" for i in range(numbers)]
+    known = pd.DataFrame({"age": pd.Series(cells, dtype=object)})
+    if not refused:
+        assert task_of_column(known, "age") == "classification"
+        return
+    with pytest.raises(InputError, match=r"holds numbers, and 'word0' \(1 sample\)"):
+        task_of_column(known, "age")
+
+
 def test_classes_are_told_with_their_samples_and_what_may_be_no_class(known):
     said = []
     read_target(known, ["site"], "classification", list("abcd"), said.append)

@@ -98,13 +98,37 @@ def test_read(tmp_path, compress):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"(a:1,b:2)", b"((a:1,b:2);", b"(a:x,b:1);", b">a\nAC\n", b"\xff"]
+    "content", [b"(a:1,b:2)", b"((a:1,b:2);", b"(a:x,b:1);", b">a\nAC\n", b"\xff"]
 )
 def test_unreadable_file_is_named(tmp_path, content):
     path = tmp_path / "broken.nwk"
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"broken\.nwk could not be read"):
         Phylogeny.read(path)
+
+
+def test_only_a_single_tree_is_read(tmp_path):
+    path = tmp_path / "tree.nwk"
+    path.write_text("(('a;1':1,b:1)[x;y]:1,c:2);\n")
+    assert list(Phylogeny.read(path).tip_names) == ["a;1", "b", "c"]
+    for text in ("((a:1,b:1):1,c:2);(a:1,b:1);", "(a:1,b:1);\n(a:1,b:1);\n"):
+        path.write_text(text)
+        with pytest.raises(InputError, match=r"tree\.nwk holds more than one tree"):
+            Phylogeny.read(path)
+
+
+@pytest.mark.parametrize(
+    ("newick", "unrooted"),
+    [
+        ("((a:1,b:1):1,(c:1,d:1):1);", False),
+        ("(a:1,b:1,(c:1,d:1):1);", True),
+        ("((a:1,b:1,c:1):1,d:1);", False),
+        ("(a:1,b:1,c:1);", False),  # a star is as rooted as it can be
+        ("(a:1,b:1,(c:1,d:1):1):1;", False),  # something lies above this root
+    ],
+)
+def test_trees_that_look_unrooted(newick, unrooted):
+    assert Phylogeny.from_skbio(parse(newick)).looks_unrooted is unrooted
 
 
 def test_missing_file_is_named(tmp_path):
@@ -119,12 +143,12 @@ def test_missing_file_is_named(tmp_path):
         ("(a:1);", "1 tip"),
         ("((a:1,b:1):1,a:2);", "unique, but 'a' occur"),
         ("((a:1,:1):1,c:2);", "1 tips .* no name"),
-        ("((a:1,b):1,c:2);", "1 branches without a length, above the nodes 'b'"),
+        ("((a:1,b):1,c:2);", "without a length, 1 of 4, above the nodes 'b'"),
         ("((a:1,b:1),c:2);", r"without a length.*'\(node above a\)'"),
-        ("((a,b),c);", "4 branches without a length"),
+        ("((a,b),c);", "without a length, 4 of 4"),
         ("((a:1,b:nan):1,c:2);", "without a length.*'b'"),
-        ("((a:1,b:-0.5):1,c:2);", "1 branches of negative length.*'b'"),
-        ("(a:1,b:2):-1;", "1 branches of negative length"),
+        ("((a:1,b:-0.5):1,c:2);", "of negative length, 1 of 4.*'b'"),
+        ("(a:1,b:2):-1;", "of negative length, 1 of 2"),
     ],
 )
 def test_unsuitable_trees(tmp_path, newick, message):

@@ -128,7 +128,7 @@ def test_other_character_at_the_start_or_end():
 
 
 def test_empty_sequence_is_an_error():
-    with pytest.raises(InputError, match="2 sequences are empty: 'b', 'd'"):
+    with pytest.raises(InputError, match="have an empty sequence: 'b', 'd'"):
         tokenise(["A", "", "C", ""], list("abcd"), 10)
 
 
