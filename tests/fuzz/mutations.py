@@ -92,11 +92,16 @@ def apply_cells(raw: bytes, changes: tuple[CellChange, ...]) -> bytes:
 
 def apply_json(raw: bytes, changes: tuple[JsonChange, ...]) -> bytes:
     """JSON with these changes; NaN and Infinity as Python writes them."""
-    root = json.loads(raw)
-    for change in changes:
-        _change(root, change)
+    root = apply_changes(json.loads(raw), changes)
     text = json.dumps(root).replace(f'"{DIGITS}"', "9" * 5000)
     return text.encode("utf-8", "surrogatepass")
+
+
+def apply_changes(root: Any, changes: tuple[JsonChange, ...]) -> Any:
+    """Dictionaries and lists with these changes, made in place."""
+    for change in changes:
+        _change(root, change)
+    return root
 
 
 DIGITS = "so many digits"

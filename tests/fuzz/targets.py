@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.fuzz.harness import Target
 
-MODULES = ("artifacts", "inputs", "results")
+MODULES = ("artifacts", "inputs", "results", "states")
 
 
 def targets(work: Path) -> dict[str, Target]:

@@ -5,7 +5,7 @@ A few cases of each target, always the same; `make fuzz` tries many.
 
 import pytest
 
-from tests.fuzz import artifacts, harness, results
+from tests.fuzz import artifacts, harness, results, states
 from tests.fuzz.harness import Worker, fuzz
 from tests.models import SORTS
 
@@ -23,6 +23,21 @@ def test_damaged_results(tmp_path):
         found = fuzz(target, tmp_path, seed=1, number=target.number, seconds=30)
         assert not found.failures, "\n".join(found.failures)
         assert found.counts[harness.REFUSED] > 1
+
+
+def test_damaged_states(tmp_path):
+    for target in states.targets(tmp_path):
+        found = fuzz(target, tmp_path, seed=1, number=target.number, seconds=30)
+        assert not found.failures, "\n".join(found.failures)
+        assert found.counts[harness.REFUSED] > 1
+
+
+def test_a_whole_state_is_read_and_resumed(tmp_path):
+    bytes_, content = states.targets(tmp_path)
+    for target in (bytes_, content):
+        folder = tmp_path / target.name
+        target.write((), folder)
+        assert not list(harness.not_finite(target.read(folder)))
 
 
 def test_whole_artifacts(models):
