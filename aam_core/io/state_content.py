@@ -10,6 +10,7 @@ from typing import Any
 
 #: Of what is known of training, and of a network that is trained, in their types.
 PROGRESS = {"epoch": int, "history": list, "best_epoch": int, "best_state": dict}
+MOST_SAMPLES = 1 << 31  #: of a batch
 TRAINED = {"weights": dict, "history": list, "best_epoch": int}
 
 
@@ -26,9 +27,7 @@ def wrong_in(state: Mapping[str, Any], summed: bool) -> str | None:
     if not _has(state, {"identity": dict}):
         return "identity"
     decided, finished = state.get("decided") or {}, state.get("finished", [])
-    if not isinstance(decided, dict) or not all(
-        value is None or isinstance(value, int) for value in decided.values()
-    ):
+    if decided and not _is_plan(decided):
         return "decided"
     if not isinstance(finished, list) or not all(_has(m, TRAINED) for m in finished):
         return "finished"
@@ -43,6 +42,13 @@ def _has(value: Any, kinds: Mapping[str, type]) -> bool:
     return isinstance(value, dict) and all(
         isinstance(value.get(name), kind) for name, kind in kinds.items()
     )
+
+
+def _is_plan(value: Any) -> bool:
+    """Whether it says what was decided about memory, see `MemoryPlan`."""
+    if not _has(value, {"batch_size": int, "gradient_checkpointing": bool}):
+        return False
+    return len(value) == 2 and 1 <= value["batch_size"] <= MOST_SAMPLES
 
 
 def _is_progress(value: Any) -> bool:

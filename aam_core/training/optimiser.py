@@ -44,6 +44,11 @@ class Stepper:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where the run was that `state_dict` described."""
+        own = self.state_dict()
+        for name, kinds in own.items():
+            own_kinds = {k: v for k, v in kinds.items() if k != "state"}
+            if not _alike(own_kinds, state[name]):
+                raise ValueError(f"the {name} is not what it was")
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
         self.scaler.load_state_dict(state["scaler"])
@@ -73,6 +78,27 @@ class Stepper:
         """Tell a plateau scheduler how good (low) the epoch was."""
         if self.config.scheduler == "plateau":
             self.scheduler.step(score)
+
+
+def _alike(own: Any, given: Any) -> bool:
+    """Whether nested settings are of the same kinds; other versions may have more."""
+    if isinstance(own, dict):
+        return isinstance(given, dict) and all(
+            _alike(value, given[name]) for name, value in own.items() if name in given
+        )
+    if isinstance(own, list | tuple):
+        return (
+            isinstance(given, list | tuple)
+            and len(own) == len(given)
+            and all(map(_alike, own, given))
+        )
+    if own is None or given is None:
+        return own is given or isinstance(own or given, bool)  # foreach, fused
+    if isinstance(own, bool | str):
+        return type(own) is type(given)
+    if isinstance(own, int | float):
+        return isinstance(given, int | float) and not isinstance(given, bool)
+    return isinstance(given, type(own))
 
 
 def make_optimizer(

@@ -90,6 +90,7 @@ def test_one_that_lacks_something_is_refused(tmp_path, lost):
 
 PROGRESS = {"epoch": 1, "history": [{}], "best": 1.0, "best_epoch": 1}
 PROGRESS |= {"best_state": {}}
+DECIDED = {"batch_size": 8, "gradient_checkpointing": False}
 
 
 @pytest.mark.parametrize(
@@ -97,6 +98,10 @@ PROGRESS |= {"best_state": {}}
     [
         ({"decided": 5}, "decided"),
         ({"decided": {"gradient_checkpointing": "x"}}, "decided"),
+        ({"decided": {"batch_size": 8}}, "decided"),
+        ({"decided": {"batch_size": 0, "gradient_checkpointing": True}}, "decided"),
+        ({"decided": {"batch_size": 8, "gradient_checkpointing": 1}}, "decided"),
+        ({"decided": {"a": 1, **DECIDED}}, "decided"),
         ({"finished": None}, "finished"),
         ({"finished": [{}]}, "finished"),
         ({"progress": {}}, "progress"),
@@ -111,7 +116,8 @@ PROGRESS |= {"best_state": {}}
 )
 def test_what_no_run_writes_is_named(tmp_path, change, named):
     """In a state without a sum, as somebody could have changed it."""
-    torch.save(CONTENT | {"progress": PROGRESS}, tmp_path / STATE)
+    whole = CONTENT | {"progress": PROGRESS, "decided": DECIDED}
+    torch.save(whole, tmp_path / STATE)
     assert read_state(tmp_path)["progress"]["epoch"] == 1
     torch.save(CONTENT | change, tmp_path / STATE)
     with pytest.raises(InputError, match=f"its '{named}' is missing, or is not what"):
