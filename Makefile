@@ -13,7 +13,7 @@ ifeq ($(ENV),.conda)
 export CONDA_PREFIX := $(CURDIR)/.conda
 endif
 
-.PHONY: help setup demo test test-rachis galaxy fuzz fuzz-kills lint docs bench clean
+.PHONY: help setup demo test test-rachis tutorials galaxy fuzz fuzz-kills lint docs bench clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -25,6 +25,10 @@ demo: $(PLUGIN)  ## from a table to reports, on real data
 
 test: lint $(PLUGIN)  ## check the style and run all tests
 	python -m pytest -n auto --maxprocesses 4 --dist loadfile
+
+tutorials: $(PLUGIN)  ## follow the tutorials word for word; DATA=DIR or by downloads
+	AAM_TUTORIAL_DATA=$(or $(DATA),download) python -m pytest \
+	  tests/plugin/test_tutorials.py
 
 fuzz-kills: $(PLUGIN)  ## kill runs and resume them; SEED=1 KILLS=40 TERMS=20 QIIME=6
 	python -m tests.fuzz.kills --seed $(or $(SEED),0) --kills $(or $(KILLS),40) \

@@ -18,6 +18,8 @@ DRAWS = 1000
 AT_ONCE = 5_000_000  #: weights of draws in memory
 LEVEL = 0.95  #: of the intervals
 FEW = 30  #: samples, or groups, below which scores prove little
+#: Below it no difference is more than noise: all of 5 go one way in 2 of 2^5 cases.
+FEWEST = 6
 #: Scores that are errors: lower is better, and a ratio of two means something.
 ERRORS = ("mae", "rmse", "log_loss")
 

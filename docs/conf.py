@@ -22,4 +22,6 @@ autodoc_typehints = "none"  # docstrings say it
 exclude_patterns = ["figures", "images"]
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_title = f"q2-aam {release}"

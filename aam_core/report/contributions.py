@@ -65,8 +65,9 @@ def contribution_sections(
     steps = waterfalls(contributions, known, max(top // 2, 1))
     samples = contributions["sample"].nunique()
     unit = "the log-odds of a class" if classes else "units of the target"
+    whom = "1 sample is" if samples == 1 else f"{samples:,} samples are"
     lead = (
-        f"{samples:,} samples are explained; contributions are in {unit}. The baseline "
+        f"{whom} explained; contributions are in {unit}. The baseline "
         "of a sample and the contributions of all ASVs sum up to its prediction."
     )
     sections = [_overview(features, shown, points, targets, classes)]

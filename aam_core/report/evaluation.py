@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import altair as alt
 import pandas as pd
 
-from aam_core.bootstrap import ERRORS, Estimate
+from aam_core.bootstrap import ERRORS, FEWEST, Estimate
 from aam_core.commands.evaluate import CHANCE, Evaluation
 from aam_core.report import charts
 from aam_core.report.page import Figure, Grid, Page, Section, Table, unchecked
@@ -92,10 +92,12 @@ def verdict(found: Evaluation) -> str:
     differ = found.paired[name]["difference"]
     more, less, total = found.better
     units = "groups" if found.grouped else "samples"
-    where = (
-        f"Of {total:,} {units} {more:,} are predicted better by {ours}, {less:,} by "
-    )
+    regression = found.task == "regression"
+    how = "with smaller errors" if regression else "rightly more often"
+    where = f"Of {total:,} {units} {more:,} are predicted {how} by {ours}, {less:,} by "
     where += f"{theirs}."
+    if total < FEWEST:
+        return f"{total} {units} are too few to tell a difference from noise. {where}"
     sign = 1 if name in ERRORS else -1
     low, high = sorted((sign * differ.low, sign * differ.high))
     noise = f"({NAMES[name]}), by more than the noise of these {units}."

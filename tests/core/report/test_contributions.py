@@ -192,3 +192,10 @@ def test_bars_lead_from_the_baseline_to_the_prediction():
 def test_names(taxon, name):
     assert name_of("0123456", {"0123456": taxon}) == name
     assert name_of("A" * 100, {}) == f"{'A' * 20}…"
+
+
+def test_one_sample_is_one_in_words():
+    rows = table()
+    one = rows[rows["sample"] == rows["sample"].iloc[0]]
+    assert contributions_page(one, "x").lead.startswith("1 sample is explained")
+    assert " samples are explained" in contributions_page(rows, "x").lead

@@ -157,6 +157,20 @@ def test_the_verdict_follows_the_paired_difference(noise, words):
     assert "less than the noise" in verdict(even)
 
 
+@pytest.mark.parametrize(
+    ("groups", "words"),
+    [(5, "5 groups are too few to tell"), (6, "a predicts better than b")],
+)
+def test_fewer_than_six_groups_tell_no_difference_from_noise(groups, words):
+    ids = pd.Index([f"s{i}" for i in range(60)])
+    true = pd.Series(np.arange(60.0), ids, name="x")
+    sets = [Predicted("a", true + 0.1), Predicted("b", true + 1)]
+    group = pd.Series([f"g{i % groups}" for i in range(60)], ids)
+    found = evaluate(sets[0], true, other=sets[1], groups=group, report=silent)
+    assert verdict(found).startswith(words)
+    assert f"Of {groups} groups {groups} are predicted with smaller" in verdict(found)
+
+
 def test_features_are_named_by_their_taxon():
     importance = pd.Series({"ACGT" * 9: 0.1, "f2": 0.7}, name="importance")
     page = samples_page(
