@@ -1,5 +1,6 @@
 """Files that the command line reads and writes."""
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,11 @@ def check_new(paths: list[Path | None], overwrite: bool) -> None:
             raise InputError(f"{path} exists already: choose another, or --overwrite.")
         if path is not None and not path.parent.is_dir():
             raise InputError(f"The folder {path.parent} for {path.name} is not there.")
+        if path is not None and not os.access(path.parent, os.W_OK):
+            raise InputError(
+                f"Nothing can be written into the folder {path.parent}, where "
+                f"{path.name} should be: name another place."
+            )
 
 
 def write_lists(folder: Path) -> None:

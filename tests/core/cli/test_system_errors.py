@@ -7,7 +7,7 @@ import click
 import pytest
 import torch
 
-from aam_core.cli.files import read_list
+from aam_core.cli.files import check_new, read_list
 from aam_core.cli.run_folder import messages
 from aam_core.cli.shared import clear_errors
 from aam_core.errors import (
@@ -68,6 +68,14 @@ def test_a_file_where_a_folder_should_be(files, tmp_path):
     assert done.exit_code == 1
     assert "A part of this path is a file" in done.output
     assert "Traceback" not in done.output
+
+
+def test_a_folder_that_takes_no_file_is_found_before_the_work(tmp_path, monkeypatch):
+    """Whoever runs the tests: root may write wherever the disk can be written to."""
+    check_new([tmp_path / "table.tsv", None], overwrite=False)
+    monkeypatch.setattr("aam_core.cli.files.os.access", lambda path, mode: False)
+    with pytest.raises(InputError, match=r"Nothing can be written .* table\.tsv"):
+        check_new([tmp_path / "table.tsv", None], overwrite=True)
 
 
 def test_lists_of_ids_are_utf_8(tmp_path):
