@@ -88,6 +88,7 @@ def rf_baseline(
         unlabelled, or as `read_target` and `splits.split` raise it.
     """
     metadata = with_missing(metadata, config.missing_scheme)
+    table = table.without_empty_samples(report)
     table = _rarefied(config, table, metadata, report)
     target = read_target(
         metadata, config.metadata_column, config.task, table.sample_ids, report

@@ -147,7 +147,7 @@ def prepare_study(
         table = _leave_out(table, known, "tip in the phylogeny", tips, drop, report)
         taken["features without tip"] = int((~known).sum())
     before = table.shape[0]
-    table = _without_empty_samples(table, report)
+    table = table.without_empty_samples(report)
     taken["samples without reads"] = before - table.shape[0]
     # By sequence, so that the ids, hashed or not, do not change the draw.
     keys = _texts(table, sequences)
@@ -214,19 +214,6 @@ def _leave_out(
         )
     report(f"{fact} and are left out: {some(missing)}.")
     return table.take_features(known)
-
-
-def _without_empty_samples(table: FeatureTable, report: Report) -> FeatureTable:
-    empty = table.depths == 0
-    if empty.all():
-        raise InputError("The feature table holds no reads.")
-    if not empty.any():
-        return table
-    report(
-        f"{empty.sum():,} of {len(empty):,} samples have no reads and are left out: "
-        f"{some(table.sample_ids[empty])}."
-    )
-    return table.take_samples(~empty)
 
 
 def _texts(table: FeatureTable, sequences: Mapping[str, str] | None) -> list[str]:

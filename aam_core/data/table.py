@@ -169,6 +169,25 @@ class FeatureTable:
         """Positions of the features that have reads."""
         return np.unique(self.counts.indices)
 
+    def without_empty_samples(self, report: Report) -> "FeatureTable":
+        """Leave samples without reads out, and tell of them.
+
+        Raises
+        ------
+        InputError
+            If no sample has any.
+        """
+        empty = self.depths == 0
+        if empty.all():
+            raise InputError("The feature table holds no reads.")
+        if not empty.any():
+            return self
+        report(
+            f"{empty.sum():,} of {len(empty):,} samples have no reads and are left "
+            f"out: {some(self.sample_ids[empty])}."
+        )
+        return self.take_samples(~empty)
+
     def rarefy(
         self,
         depth: int,

@@ -57,6 +57,18 @@ def run(counts, metadata, training=None, validation=None, report=silent, **optio
     )
 
 
+@pytest.mark.parametrize("training", [None, [f"s{i:02d}" for i in range(20)]])
+def test_samples_without_reads_take_no_part(counts, metadata, training):
+    """As for train, in a new split as well as beside given training samples."""
+    empty = counts.copy()
+    empty.loc[["s25", "s33"]] = 0
+    said = []
+    found = run(empty, metadata, training, report=said.append)
+    assert not {"s25", "s33"} & {*found.training, *found.validation}
+    assert len(found.training) + len(found.validation) == SAMPLES - 2
+    assert any("2 of 40 samples have no reads and are left out" in s for s in said)
+
+
 @pytest.mark.behaviour("n_estimators", "max_features", "random_seed")
 def test_regression_is_scikit_learns_on_relative_abundances(counts, metadata):
     result = run(counts, metadata, max_features="0.5", random_seed=3)
