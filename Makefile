@@ -56,6 +56,8 @@ fuzz: $(PLUGIN)  ## try damaged inputs: SEED=1 NUMBER=1000 TIME=600 TARGET=name
 lint: $(STAMP)  ## check the style alone
 	ruff check .
 	ruff format --check .
+	vermin --quiet --no-tips --violations --eval-annotations --target=3.10- \
+	  aam_core q2_aam tests tools demo docs setup.py
 
 docs: $(STAMP)  ## build the documentation, with warnings as errors
 	python -m pip install --quiet --no-build-isolation -e ".[docs]"

@@ -19,16 +19,36 @@ setup(
     long_description_content_type="text/markdown",
     author="The q2-aam development team",
     license="BSD-3-Clause",
+    url="https://qiime2.org",
+    project_urls={
+        "Support": "https://forum.qiime2.org",
+        "QIIME 2 library": "https://library.qiime2.org",
+    },
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Intended Audience :: Science/Research",
+        "Operating System :: MacOS",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Bio-Informatics",
+        "Typing :: Typed",
+    ],
     packages=find_packages(include=["aam_core*", "q2_aam*"]),
     package_data={
         "aam_core": [
+            "py.typed",
             "io/general_encoder/*",
             "io/general_encoder.LICENSE.md",
             "report/page.html.jinja",
         ],
-        "q2_aam": ["citations.bib", "example_model/*"],
+        "q2_aam": ["py.typed", "citations.bib", "example_model/*"],
     },
-    python_requires=">=3.11",
+    python_requires=">=3.10",
     # QIIME 2 itself comes with conda or apt: there is no complete one for pip. h5py
     # comes with biom-format.
     install_requires=[
@@ -57,11 +77,12 @@ setup(
             "pytest-xdist>=3.5",
             "ruff==0.17.6",
             "tensorboard>=2.16",
+            "vermin>=1.6",
         ],
     },
     entry_points={
         "console_scripts": ["aam=aam_core.cli.main:main"],
-        "qiime2.plugins": ["aam=q2_aam.plugin_setup:plugin"],
+        "qiime2.plugins": ["q2-aam=q2_aam.plugin_setup:plugin"],
     },
     zip_safe=False,
 )

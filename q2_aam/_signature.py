@@ -39,7 +39,7 @@ def parameter_descriptions(config: type[Options]) -> dict[str, str]:
     """What `--help` says of each option; None as default is put into words."""
     return {
         spec.name: f"{spec.help} Default: {spec.shown_default}."
-        if spec.default is None and spec.shown_default
+        if _default(spec) is None and spec.shown_default
         else spec.help
         for spec in option_specs(config)
     }
@@ -83,11 +83,15 @@ def takes_options(config: type[Options], required: Collection[str] = ()) -> Call
     return decorate
 
 
+def _default(spec: OptionSpec) -> Any:
+    """The default in QIIME 2: None for a list, which no form could show."""
+    return None if spec.many else spec.default
+
+
 def _parameter(spec: OptionSpec, required: bool) -> inspect.Parameter:
-    default = (list(spec.default) or None) if spec.many else spec.default
     return inspect.Parameter(
         spec.name,
         inspect.Parameter.POSITIONAL_OR_KEYWORD,
-        default=inspect.Parameter.empty if required else default,
+        default=inspect.Parameter.empty if required else _default(spec),
         annotation=list if spec.many else spec.type,
     )

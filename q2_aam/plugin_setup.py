@@ -124,7 +124,7 @@ plugin = Plugin(
         "masked nucleotides and UniFrac, and then learns to predict sample metadata: "
         "numbers or classes."
     ),
-    citations=[citations["bolyen2019qiime2"]],
+    citations=[citations["q2aam"], citations["bolyen2019qiime2"]],
 )
 
 # Semantic types and formats
@@ -599,7 +599,9 @@ def _register_front_door(function, column, kinds, name: str, example) -> None:
             "predict a column, both predict samples that they were not fitted to, and "
             "a report compares them and says why the ensemble predicts so. train, "
             "predict, rf-baseline, explain and evaluate do the same step by step, with "
-            "all options."
+            "all options. effort is how much time a run may take: quick is for a first "
+            "look, thorough takes up to ten times as long as standard. A GPU is taken "
+            "where there is one, unless device says otherwise."
         ),
         citations=TRANSFORMER + FOREST + SHAPLEY + CHARTS,
         examples={name: example},

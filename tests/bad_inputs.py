@@ -6,6 +6,7 @@
 import contextlib
 import gzip
 import json
+import os
 import re
 import tempfile
 from collections.abc import Iterator
@@ -349,6 +350,17 @@ class Told(NamedTuple):
     changed: list[str]  #: files that were not there before, or are others now
 
 
+@contextlib.contextmanager
+def inside(folder: Path) -> Iterator[None]:
+    """Work in a folder; contextlib has it from Python 3.11 on."""
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
 def told(bad: Bad, folder: Path) -> Told:
     """Run the command in a folder that holds these inputs and nothing else."""
     (folder / "model").mkdir()
@@ -362,7 +374,7 @@ def told(bad: Bad, folder: Path) -> Told:
     before = _contents(folder)
     options = COMMANDS[bad.command] | bad.options
     given = [part for name, v in options.items() if v is not None for part in (name, v)]
-    with contextlib.chdir(folder):
+    with inside(folder):
         done = aam(bad.command, *filter(None, given))
     lines = done.output.strip().partition("Error: ")[2]
     after = _contents(folder)

@@ -19,6 +19,8 @@ from aam_core.distributed.launch import LAUNCHED
 from aam_core.errors import InputError
 from aam_core.io.model_folder import read_config, read_history
 from aam_core.io.run_layout import model_in
+from aam_core.io.strip import size
+from aam_core.io.strip import strip as without_samples
 from aam_core.reporting import Report, logger
 
 C = TypeVar("C", bound=Options)
@@ -87,7 +89,7 @@ class Estimator(BaseEstimator):
         self.scores_ = dict(self.config_.get("scores", {}))
         self.report_ = list(self.config_.get("report", []))
 
-    def save(self, folder: str | Path) -> None:
+    def save(self, folder: str | Path, *, strip: bool = False) -> None:
         """Write the fitted model to a new folder, which `aam_core.load` reads.
 
         The folder is also what `qiime tools import` and the command `aam` take.
@@ -96,6 +98,8 @@ class Estimator(BaseEstimator):
         ----------
         folder : path
             It must be empty or not exist. It appears whole or not at all.
+        strip : bool
+            Leave out what names samples, as `aam strip` does; it predicts the same.
 
         Raises
         ------
@@ -105,7 +109,10 @@ class Estimator(BaseEstimator):
             If there is something already.
         """
         check_is_fitted(self)
-        self._held.save(Path(folder))
+        if strip:
+            without_samples(self._held.path, Path(folder))
+        else:
+            self._held.save(Path(folder))
 
     def _changed(self) -> dict[str, Any]:
         """The parameters that are not the defaults."""
@@ -133,11 +140,11 @@ class Estimator(BaseEstimator):
     def _outcome(self) -> dict[str, Any]:
         """What the summary says of a fitted model."""
         split = self.config_["split"]
-        samples = [f"{len(split[n]):,} {n}" for n in ("training", "validation")]
+        samples = [f"{size(split[n]):,} {n}" for n in ("training", "validation")]
         rows = {"samples": " and ".join(samples)}
         if "folds" in split:
             rows["samples"] = (
-                f"{len(split['training']):,} in {len(split['folds'])} folds"
+                f"{size(split['training']):,} in {len(split['folds'])} folds"
             )
         elif "best_epoch" in self.config_:
             best, last = self.config_["best_epoch"], len(self.history_)

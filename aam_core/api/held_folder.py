@@ -1,13 +1,11 @@
 """The folder in which a fitted estimator has its model."""
 
-import os
 import shutil
 import tempfile
 import weakref
 from pathlib import Path
 
-from aam_core.errors import InputError
-from aam_core.io.model_folder import CONFIG, HISTORY, WEIGHTS, check_empty
+from aam_core.io.model_folder import CONFIG, HISTORY, WEIGHTS, new_folder
 
 #: What belongs to a model; the state of a run that was stopped stays behind.
 FILES = (CONFIG, WEIGHTS, HISTORY)
@@ -41,17 +39,9 @@ class HeldFolder:
         InputError
             If there is something already.
         """
-        folder = folder.absolute()
-        if folder.is_file():
-            raise InputError(f"{folder} is a file: name a folder for the model.")
-        check_empty(folder)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".aam-") as beside:
-            made = Path(beside) / folder.name
-            made.mkdir()
+        with new_folder(folder) as made:
             for name in FILES:
                 shutil.copyfile(self.path / name, made / name)
-            os.replace(made, folder)
 
     def __getstate__(self) -> dict[str, dict[str, bytes]]:
         """The files themselves: where the copy is read, the folder may not be."""

@@ -280,6 +280,22 @@ def rf_baseline(
             click.echo(f"{name}\t{value:.4f}")
 
 
+@main.command()
+@click.argument("model", type=DIRECTORY)
+@click.argument("output", type=NEW)
+def strip(model: Path, output: Path) -> None:
+    """Write MODEL without ids of samples to the new folder OUTPUT, to be shared.
+
+    MODEL is what pretrain or train wrote. What is written predicts the same, and
+    `qiime tools import` reads it. Names of columns, classes and categories stay.
+    """
+    with clear_errors():
+        from aam_core.io.strip import strip as run
+
+        run(model_in(model), output)
+        click.echo(f"{output} does not say which samples it was fitted to.")
+
+
 for command in (
     classify,
     regress,

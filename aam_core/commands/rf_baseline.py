@@ -19,6 +19,7 @@ from aam_core.data.missing import with_missing
 from aam_core.data.table import FeatureTable
 from aam_core.data.targets import check_learnable, read_target
 from aam_core.errors import InputError, some
+from aam_core.io.strip import check_listed
 from aam_core.metrics import classification_metrics, regression_metrics
 from aam_core.reporting import Report, silent
 
@@ -169,7 +170,13 @@ def samples_of(split: Mapping[str, Any], held_out: str = "folds") -> dict[str, A
         Of the model's `config.json`.
     held_out : {'folds', 'others'}
         Whom the forest predicts, as `ForestConfig` describes it.
+
+    Raises
+    ------
+    InputError
+        If the model does not list them.
     """
+    check_listed(split)
     if held_out == "others":
         return {"training": [*split["training"], *split["validation"]]}
     if "folds" in split:

@@ -6,10 +6,12 @@ Declared as `aam_core.config` describes.
 import dataclasses
 import math
 import typing
-from typing import Self
+from typing import TypeVar
 
 from aam_core.config.option import Options, option
 from aam_core.errors import InputError
+
+C = TypeVar("C", bound="OptimiserOptions")
 
 #: What stands for options that a run leaves open, where nothing is known of its data.
 FALLBACKS = {"epochs": 100, "lr": 1e-4, "patience": 10}
@@ -197,7 +199,7 @@ class OptimiserOptions(Options):
                 f"{batch_size}: leave it out, or lower batch_size."
             )
 
-    def filled(self) -> Self:
+    def filled(self: C) -> C:
         """The options with numbers for what was left open, whatever the samples."""
         open_ = {n: v for n, v in FALLBACKS.items() if getattr(self, n) is None}
         return dataclasses.replace(self, **open_) if open_ else self

@@ -99,7 +99,12 @@ class OptionSpec:
         return self.type | None if self.optional else self.type
 
     def check(self, value: Any) -> Any:
-        """Return `value` in the option's type, or raise `InputError`."""
+        """Return `value` in the option's type, or raise `InputError`.
+
+        None stands for the default of a list: QIIME 2 declares no list as default.
+        """
+        if self.many and value is None:
+            return self.default
         if value is None or (self.many and value in ("", (), [])):
             if self.optional or self.many:
                 return () if self.many else None

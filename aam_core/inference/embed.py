@@ -165,7 +165,7 @@ def distances_between(embedding_ND: np.ndarray, scale: float = 1.0) -> np.ndarra
         far = torch.cdist(
             embedding[rows], embedding, compute_mode="donot_use_mm_for_euclid_dist"
         )
-        found[rows] = -scale * torch.expm1(-far)
+        found[rows] = (-scale * torch.expm1(-far)).numpy()
     np.fill_diagonal(found, 0.0)
     return found
 

@@ -105,7 +105,7 @@ def _common(kind: str) -> Rule:
             ),
             "split": record(
                 {"training": side, "validation": side},
-                {"folds": listing(listing(text))},
+                {"folds": listing(side)},
             ),
             "tensors": mapping(listing(whole())),
         }

@@ -6,13 +6,15 @@ was stopped may also have `state.pt`, from which the run resumes. The QIIME 2 ar
 have the same layout. Nothing here imports torch at load.
 """
 
+import contextlib
 import csv
 import io
 import json
 import math
 import os
 import platform
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -79,7 +81,12 @@ def save(
     write_atomically(directory / WEIGHTS, to_bytes(state))
     table = pd.DataFrame(history).to_csv(sep="\t", index=False)
     write_atomically(directory / HISTORY, table.encode())
-    text = json.dumps(_plain(full), indent=1, allow_nan=False)
+    write_config(directory, full)
+
+
+def write_config(directory: Path, config: Mapping[str, Any]) -> None:
+    """Write `config.json`, whole or not at all."""
+    text = json.dumps(_plain(config), indent=1, allow_nan=False)
     write_atomically(directory / CONFIG, (text + "\n").encode())
 
 
@@ -108,6 +115,27 @@ def write_atomically(path: Path, content: bytes) -> None:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A folder to fill, which takes the place of `folder` when all went well.
+
+    Raises
+    ------
+    InputError
+        If there is something already.
+    """
+    folder = folder.absolute()
+    if folder.is_file():
+        raise InputError(f"{folder} is a file: name a folder for the model.")
+    check_empty(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".aam-") as beside:
+        made = Path(beside) / folder.name
+        made.mkdir()
+        yield made
+        os.replace(made, folder)
 
 
 def check_empty(

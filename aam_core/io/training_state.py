@@ -161,19 +161,24 @@ def _ends(path: Path | str, summed: bool) -> bool:
 
 def _has_its_sum(path: Path | str) -> bool:
     """Whether a file has the sum that stands at its end."""
-    left = os.path.getsize(path) - SUM_LENGTH
-    found = hashlib.sha256()
     with open(path, "rb") as handle:
-        while left > 0 and (block := handle.read(min(left, 1 << 20))):
-            found.update(block)
-            left -= len(block)
-        return handle.read() == SUM + found.hexdigest().encode()
+        found = _sum_of_next(handle, os.path.getsize(path) - SUM_LENGTH)
+        return handle.read() == SUM + found.encode()
 
 
 def sum_of(path: Path) -> str:
     """The SHA-256 of a file."""
     with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+        return _sum_of_next(handle, os.path.getsize(path))
+
+
+def _sum_of_next(handle: BinaryIO, left: int) -> str:
+    """The SHA-256 of so many bytes from where a file is read."""
+    found = hashlib.sha256()
+    while left > 0 and (block := handle.read(min(left, 1 << 20))):
+        found.update(block)
+        left -= len(block)
+    return found.hexdigest()
 
 
 def _check_shards(folder: Path, sum_of_list: str | None) -> None:

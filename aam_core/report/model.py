@@ -8,6 +8,7 @@ import pandas as pd
 
 from aam_core.config import PretrainConfig, TrainConfig
 from aam_core.config.option import Options, option_specs
+from aam_core.io.strip import size
 from aam_core.report.charts import GREY, ORANGE, SETS
 from aam_core.report.page import (
     Figure,
@@ -71,7 +72,7 @@ def _overview(config: Mapping[str, Any]) -> Section:
         rows.append(["predicts", ", ".join(config["target"]["columns"])])
         rows.append(["task", config["task"]])
     folds = config["split"].get("folds")
-    training, validation = (_number(config["split"][s]) for s in SIDES.values())
+    training, validation = (size(config["split"][s]) for s in SIDES.values())
     sides = f"{training:,}, in {len(folds)} folds" if folds else f"{training:,}"
     if not folds:
         sides += f", and {validation:,} for validation"
@@ -94,11 +95,6 @@ def _overview(config: Mapping[str, Any]) -> Section:
     versions = ", ".join(f"{n} {v}" for n, v in config["software"].items())
     rows.append(["software", versions])
     return Section("Overview", "", [Grid("", ["", ""], rows)])
-
-
-def _number(samples: Sequence[str] | int) -> int:
-    """How many; the general encoder does not list its samples."""
-    return samples if isinstance(samples, int) else len(samples)
 
 
 def _score(value: float | None, digits: int = 3) -> str:

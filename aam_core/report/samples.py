@@ -9,6 +9,7 @@ import pandas as pd
 from aam_core.commands.evaluate import Evaluation
 from aam_core.config import ContributionPageOptions
 from aam_core.data.phylogeny import Phylogeny
+from aam_core.io.strip import are_listed
 from aam_core.report import charts
 from aam_core.report.contributions import contribution_sections
 from aam_core.report.evaluation import evaluation_page
@@ -77,6 +78,8 @@ def samples_page(
 def _known(found: Evaluation, config: Mapping[str, Any]) -> str:
     """Whether the model has seen the samples that are scored."""
     split, ids = config["split"], set(found.samples.index)
+    if not are_listed(split):
+        return "The model does not say whether it was fitted to any of them."
     if not (seen := ids & set(split["training"])):
         return "The model was not fitted to any of them."
     if "folds" in split and len(seen) == len(ids):

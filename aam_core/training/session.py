@@ -6,7 +6,7 @@ the strategies and the ensemble ask of it what stands here, and change nothing i
 
 import copy
 from abc import ABC, abstractmethod
-from typing import Self
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +20,8 @@ from aam_core.distributed.strategy import Strategy
 from aam_core.nn.encoder import Encoder
 from aam_core.nn.predictor import SequencePredictor
 from aam_core.training.loop import Objective
+
+S = TypeVar("S", bound="Session")
 
 
 class Session(ABC):
@@ -126,15 +128,15 @@ class Session(ABC):
             samples=lambda batch: ids[batch.rows],
         )
 
-    def with_config(self, config: RunConfig) -> Self:
+    def with_config(self: S, config: RunConfig) -> S:
         """The session with other options of batches and memory."""
         return self._with("config", config)
 
-    def with_strategy(self, strategy: Strategy) -> Self:
+    def with_strategy(self: S, strategy: Strategy) -> S:
         """The session with its work shared among devices."""
         return self._with("strategy", strategy)
 
-    def _with(self, name: str, value: object) -> Self:
+    def _with(self: S, name: str, value: object) -> S:
         other = copy.copy(self)
         setattr(other, name, value)
         return other

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -118,7 +118,7 @@ class Worker:
         self._pipe: Connection | None = None
         self._left = 0
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Worker":
         self._start()
         return self
 
