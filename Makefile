@@ -13,7 +13,8 @@ ifeq ($(ENV),.conda)
 export CONDA_PREFIX := $(CURDIR)/.conda
 endif
 
-.PHONY: help setup demo test test-rachis tutorials galaxy fuzz fuzz-kills lint docs bench clean
+.PHONY: help setup demo test test-rachis tutorials galaxy fuzz fuzz-kills coverage \
+  mutants lint docs bench clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -53,6 +54,13 @@ fuzz: $(PLUGIN)  ## try damaged inputs: SEED=1 NUMBER=1000 TIME=600 TARGET=name
 	python -m tests.fuzz $(if $(SEED),--seed $(SEED)) $(if $(NUMBER),--number $(NUMBER)) \
 	  $(if $(TIME),--seconds $(TIME)) $(TARGET)
 
+coverage: $(PLUGIN)  ## run all tests, and list the lines that none of them reaches
+	python -m pytest -n auto --maxprocesses 4 --dist loadfile -q \
+	  --cov=aam_core --cov=q2_aam --cov-report=term-missing
+
+mutants: $(PLUGIN)  ## change code, see tests fail: NAMES="aam_core.data.folds*", or SEED=1 NUMBER=500
+	SEED=$(SEED) NUMBER=$(NUMBER) JOBS=$(JOBS) bash scripts/mutants.sh $(NAMES)
+
 lint: $(STAMP)  ## check the style alone
 	ruff check .
 	ruff format --check .
@@ -68,7 +76,7 @@ bench: $(STAMP)  ## measure time and memory; NAME=step measures one thing
 	python -m benchmarks $(NAME)
 
 clean:  ## remove the environment and all results
-	rm -rf .venv .venv-rachis .venv-galaxy .conda .cache .hypothesis build dist \
+	rm -rf .venv .venv-rachis .venv-galaxy .venv-mutants mutants .conda .cache .hypothesis build dist \
 	  demo-output fuzz-failures *.egg-info
 
 $(STAMP): setup.py environment.yml scripts/setup.sh scripts/common.sh

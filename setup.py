@@ -71,9 +71,11 @@ setup(
         "tensorboard": ["tensorboard>=2.16"],
         "docs": ["furo", "myst-parser", "numpydoc", "sphinx>=7"],
         "dev": [
+            "coverage>=7.10",
             "hypothesis>=6.100",
             "matplotlib>=3.6",
             "pytest>=8",
+            "pytest-cov>=7",
             "pytest-xdist>=3.5",
             "ruff==0.17.6",
             "tensorboard>=2.16",

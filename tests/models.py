@@ -1,5 +1,10 @@
-"""Small models of all sorts: networks, kernel and trees, classes, quantiles."""
+"""Small models of all sorts: networks, kernel and trees, classes, quantiles.
 
+`python -m tests.models FOLDER` makes them once for many sessions of tests, which find
+them where the environment variable `READY` says so: `make mutants` has thousands.
+"""
+
+import sys
 from pathlib import Path
 
 from tests import generate
@@ -23,6 +28,8 @@ SORTS = {
         | {"conditional_output_scaling": ("site",)},
     ),
 }
+#: Environment variable that names a folder of such models.
+READY = "AAM_TEST_MODELS"
 KINDS = {"pretrain": "encoder", "train": "model"}
 
 
@@ -31,4 +38,13 @@ def make_models(folder: Path) -> dict[str, tuple[str, Path]]:
     made = generate.study(samples=32)
     for name, (command, options) in SORTS.items():
         go(command, made, folder / name, **options)
+    return models_in(folder)
+
+
+def models_in(folder: Path) -> dict[str, tuple[str, Path]]:
+    """The same, made before."""
     return {n: (KINDS[command], folder / n) for n, (command, _) in SORTS.items()}
+
+
+if __name__ == "__main__":
+    make_models(Path(sys.argv[1]))

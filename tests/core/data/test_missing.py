@@ -65,6 +65,8 @@ def test_a_column_of_numbers_and_such_words_is_a_regression_if_they_are_missing(
         task_of_column(known, "age")
     assert task_of_column(known, "age", "INSDC:missing") == "regression"
     assert task_of_column(known, "site", "INSDC:missing") == "classification"
+    words = known.assign(age="not applicable")  # and no number
+    assert task_of_column(words, "age") == "classification"
     marked = with_missing(known, "INSDC:missing")
     target = read_target(marked, ["age"], "regression", list("abcd"), silent)
     assert target["age"].to_dict() == {"a": 1.0, "c": 3.5}

@@ -57,3 +57,15 @@ def test_a_changed_number_is_spelled_as_python_does(plates):
 def test_plain_numbers(plates):
     frame = plain_numbers(pd.DataFrame({"plate": plates, "site": list("wxyz")}))
     assert frame.dtypes.tolist() == [np.float64, np.dtype(object)]
+
+
+def test_pandas_counts_and_numbers_them(plates):
+    twice = pd.concat([plates, plates])
+    codes, found = pd.factorize(twice)
+    assert codes.tolist() == [0, 1, -1, 2] * 2
+    assert found.tolist() == [1.0, 1.1, 10.0]
+    counts = twice.value_counts()
+    assert counts.to_dict() == {1.0: 2, 1.1: 2, 10.0: 2}
+    assert twice.value_counts(dropna=False).sum() == 8
+    assert twice.nunique() == 3
+    assert plates.memory_usage() > plates.array.texts.nbytes

@@ -77,6 +77,17 @@ def test_groups_are_never_divided():
         assert len(validation) == 2
 
 
+@pytest.mark.parametrize(("share", "expected"), [(0.5, 5), (0.41, 5), (0.05, 1)])
+def test_the_fraction_is_one_of_groups(share, expected):
+    groups = [f"g{i % 10}" for i in range(40)]
+    _, validation = split(ids_of(40), share, 0, groups=groups)
+    assert len({groups[row] for row in validation}) == expected
+    first, again, other = (
+        split(ids_of(40), share, seed, groups=groups)[1].tolist() for seed in (0, 0, 7)
+    )
+    assert first == again != other
+
+
 def test_groups_leave_enough_samples_on_both_sides():
     groups = ["big"] * 9 + ["small"]
     for seed in range(20):

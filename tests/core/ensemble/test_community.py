@@ -5,10 +5,11 @@ import numpy as np
 from aam_core.data.profiles import profiles
 from aam_core.data.sequences import tokenise
 from aam_core.data.study import digest
-from aam_core.ensemble.community import as_array, vocabulary
+from aam_core.ensemble import community
+from aam_core.ensemble.community import as_array, far_fraction, reference, vocabulary
 from tests import generate
 from tests.core.ensemble.communities import community as community_of
-from tests.core.ensemble.communities import of_counts
+from tests.core.ensemble.communities import mutated, of_counts
 
 DRAWN = np.random.default_rng(0)
 SEQUENCES = ["".join(DRAWN.choice(list("ACGT"), 120)) for _ in range(30)]
@@ -64,3 +65,30 @@ def test_order_does_not_matter():
     assert found.digests == again.digests
     assert (found.counts != again.counts).nnz == 0
     np.testing.assert_array_equal(found.profiles_FD, again.profiles_FD)
+
+
+def test_the_reference_is_that_of_the_most_prevalent(monkeypatch):
+    counts = [[1, 1, 1, 0], [1, 0, 1, 0], [1, 0, 0, 0], [0, 0, 0, 1]]
+    samples = of_counts(counts, SEQUENCES[:4]).take(np.arange(3))  # none of the last
+    order = [samples.digests.index(digest(s)) for s in SEQUENCES[:4]]
+    known = reference(samples)
+    assert known.dtype == np.float16
+    there = samples.profiles_FD[sorted(order[:3])].astype(np.float16)
+    np.testing.assert_array_equal(known, there)
+    monkeypatch.setattr(community, "MOST_KNOWN", 2)
+    both = samples.profiles_FD[sorted([order[0], order[2]])].astype(np.float16)
+    np.testing.assert_array_equal(reference(samples), both)
+
+
+def test_reads_far_from_the_reference_by_hand(monkeypatch):
+    """A few nucleotides are near, another sequence is far."""
+    sequences = [s[:100] for s in SEQUENCES[:2]]
+    known = profile(*sequences).astype(np.float16)
+    near = mutated(sequences[0], 3, np.random.default_rng(1))
+    counts = [[3, 1, 0], [0, 0, 5], [2, 0, 2]]
+    samples = of_counts(counts, [near, SEQUENCES[5], sequences[1]])
+    for piece in (1024, 1):
+        monkeypatch.setattr(community, "PIECE", piece)
+        np.testing.assert_allclose(far_fraction(samples, known), [0.25, 0.0, 0.0])
+    nothing = known[:0]
+    np.testing.assert_allclose(far_fraction(samples, nothing), [1.0, 1.0, 1.0])

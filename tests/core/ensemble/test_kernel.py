@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import sparse
 from scipy.special import softmax
 from skbio.stats.composition import clr
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -166,3 +167,25 @@ def test_hardly_any_samples(samples, rows):
     goal = Target(VALUES[:rows], np.ones(rows))
     for value in fit_kernel(few, goal, (), seed=0).predict(samples).values():
         assert np.isfinite(value).all()
+
+
+def test_without_categories_none_are_kept(samples):
+    fitted = fit_kernel(samples, target(), (), seed=0)
+    arrays = fitted.arrays()
+    for view in VIEWS:
+        assert arrays[f"{view}.category"].shape == (0, 1)
+    again = read_kernel(arrays, ()).predict(samples)
+    for name, value in fitted.predict(samples).items():
+        np.testing.assert_allclose(again[name], value, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-9, 1e9])
+def test_inputs_have_a_variance_of_one_whatever_their_unit(size):
+    """By weight; those that do not vary take no part."""
+    inputs = size * np.array([[0.0, 1.0], [2.0, 1.0], [4.0, 1.0]])
+    own = Target(np.zeros((3, 1)), np.array([1.0, 2.0, 1.0]))
+    for block in (inputs, sparse.csr_matrix(inputs)):
+        # squares of deviations: 4, 0, 4 at weights 1/4, 1/2, 1/4
+        assert kernels._scale(block, own) == pytest.approx(1 / (2 * size**2))
+        assert kernels._scale(block[:, 1:], own) == 0
+    assert kernels._scale(0 * inputs, own) == 0

@@ -138,6 +138,21 @@ def test_nothing_to_learn_from_gives_the_mean(classes):
     else:
         close(found.bias_O, [1.0])
         close(np.zeros((1, 4)) @ found.dual_NO, [[0.0]])
+    assert found.strength in regression.STRENGTHS
+
+
+def test_a_fold_without_any_sample_of_weight_does_not_count(numbers):
+    inputs, signal, _ = numbers
+    weights = np.where(np.arange(40) < 10, 0.0, 1.0)
+    target = Target(signal[:, None], weights)
+    gram = inputs @ inputs.T
+    fold = (np.arange(10, 30), np.arange(30, 40))
+    empty = (np.arange(10), np.arange(10, 40))
+    found = fit_dual(gram, target, [empty, fold])
+    expected = fit_dual(gram, target, [fold])
+    assert found.strength == expected.strength
+    close(found.dual_NO, expected.dual_NO)
+    assert fit_dual(gram, target, [empty]).strength == regression.STRENGTHS[-1]
 
 
 def test_strengths_are_compared_by_a_part_of_many_samples(numbers, monkeypatch):

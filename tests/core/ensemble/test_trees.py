@@ -198,3 +198,15 @@ def test_nothing_is_read_where_there_is_nothing():
     trees = Trees(np.zeros((0, 16), np.uint8), np.zeros((0, 64), np.float32), ())
     samples = of_counts([[1]], SEQUENCES[:1])
     assert trees.read(samples)["abundance"].shape == (1, 0)
+
+
+def test_the_seed_decides(samples):
+    """Of clades as of trees."""
+    target = Target(VALUES, np.ones(50))
+    first, again, other = (fit_trees(samples, target, (), seed=s) for s in (1, 1, 2))
+    assert first.sizes == (16,)
+    for name, value in first.arrays().items():
+        np.testing.assert_array_equal(again.arrays()[name], value)
+    assert not np.array_equal(first.centroids_KD, other.centroids_KD)
+    values = [fitted.forests["presence"].value_LO for fitted in (first, other)]
+    assert values[0].shape != values[1].shape or not np.allclose(*values)

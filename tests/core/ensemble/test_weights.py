@@ -40,6 +40,21 @@ def test_independent_errors_are_weighed_by_their_variance(noisy, monkeypatch):
     assert list(got) == list(found)
 
 
+def test_no_weight_is_negative_where_that_would_be_best(noisy, monkeypatch):
+    """The third member errs as the first does: 3 · first - 2 · third never would."""
+    monkeypatch.setattr(weights, "SHRINKAGE", 0.0)
+    true, found = noisy
+    first, second = (found[name] - true.numpy() for name in ("good", "fair"))
+    third = true.numpy() + 1.5 * first
+    got = convex_weights(
+        {"a": found["good"], "b": found["fair"], "c": third}, ROWS, squared(true)
+    )
+    apart = first - second
+    share = float((-second * apart).sum() / (apart**2).sum())  # of two, by hand
+    assert 0.5 < share < 0.9
+    assert list(got.values()) == pytest.approx([share, 1 - share, 0.0], abs=1e-3)
+
+
 def test_shrinkage_draws_towards_equal_weights(noisy, monkeypatch):
     true, found = noisy
     spread = []

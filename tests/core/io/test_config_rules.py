@@ -75,6 +75,8 @@ WRONG = [
     ("regression", "target.temperature", 0, "must be a number above 0"),
     ("regression", "target.quantiles", [0.5, 0.1], "must rise and hold 0.5"),
     ("regression", "categories.columns.0.categories", ["a", "a"], "names 'a' more"),
+    ("regression", "categories.columns", [], "categories is [], but must be a list"),
+    ("regression", "target.normalize_by", ["a", "a"], "names 'a' more than once"),
     ("regression", "ensemble", ..., "lacks 'ensemble'"),
     ("regression", "ensemble.weights", {"network": 0.5}, "sum to 0.5"),
     ("regression", "ensemble.weights.network", None, "weights.network is None"),
@@ -100,6 +102,7 @@ WRONG = [
     ("classes", f"{NETWORK}.target.classes.labels", ["a", "b"], "not that of the"),
     ("quantiles", f"{NETWORK}.head.median", 0, "head.median is 0"),
     ("quantiles", f"{NETWORK}.head.quantiles", 10**9, "at most 1,000,000"),
+    ("quantiles", f"{NETWORK}.head.cross_attn_heads", 3, "heads does not divide 16"),
     ("earlier", "head", ..., "lacks 'head'"),
     ("earlier", "head.outputs", -1, "head.outputs is -1"),
 ]
@@ -125,6 +128,12 @@ def test_what_is_wrong_is_named(configs, name, place, value, message):
     with pytest.raises(InputError) as error:
         check_content(changed(configs[name], place, value))
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize("content", [[], None, "kind", 1])
+def test_it_is_an_object(content):
+    with pytest.raises(InputError, match="must hold a JSON object"):
+        check_content(content)
 
 
 def test_every_part_of_a_head_and_an_architecture_has_a_rule(configs):

@@ -24,7 +24,7 @@ from aam_core.io.json_file import DEEPEST, read_json
         (b"[" * 100_000 + b"]" * 100_000, "nested too deep"),
         (b"[" * 100 + b"]" * 100, f"more than {DEEPEST} levels"),
     ],
-    ids=lambda value: repr(value)[:30],
+    ids=lambda value: repr(value)[:30].replace("\\", ""),
 )
 def test_what_is_no_json_is_named(tmp_path, content, message):
     path = tmp_path / "config.json"

@@ -121,6 +121,29 @@ def test_members_that_do_not_fit_are_refused(copied, change, message):
     assert message in str(error.value)
 
 
+@pytest.mark.parametrize("part", ["target_layers", "perceiver_num_layers"])
+def test_layers_are_counted_before_they_are_built(copied, part):
+    folder = copied("quantiles")
+    edit(folder, of_network(part, 256))
+    with pytest.raises(InputError, match=r"config\.json describes 2\d\d layers, but"):
+        load_ensemble(folder)
+
+
+def test_only_some_of_what_does_not_fit_is_listed(copied):
+    folder = copied("encoder")
+    edit(folder, lambda _, weights: weights.pop("pool.query"))
+    with pytest.raises(InputError, match=r"of shape \[.*\]\. Use the folder as"):
+        load_encoder(folder)
+
+    def renamed(_, weights):
+        for name in list(weights):
+            weights[f"x{name}"] = weights.pop(name)
+
+    edit(folder, renamed)
+    with pytest.raises(InputError, match=r" \(\d+ more\)\. Use the folder as"):
+        load_encoder(folder)
+
+
 def test_quantiles_need_the_network(copied):
     folder = copied("quantiles")
 

@@ -1,9 +1,12 @@
+import contextlib
 import json
 import math
+import platform
 
 import pytest
 import torch
 
+import aam_core
 from aam_core.config import ModelOptions, resolve_architecture
 from aam_core.errors import InputError
 from aam_core.io import model_folder
@@ -181,7 +184,7 @@ def test_no_config_is_a_clear_error(tmp_path):
         (b"epoch\n" + b"9" * 200_000, "field larger than field limit"),
         ("\t".join(["epoch", *map(str, range(5000))]).encode(), "5,001 columns"),
     ],
-    ids=lambda value: repr(value)[:30],
+    ids=lambda value: repr(value)[:30].replace("\\", ""),
 )
 def test_histories_of_something_else_are_refused(tmp_path, content, message):
     (tmp_path / model_folder.HISTORY).write_bytes(content)
@@ -197,3 +200,146 @@ def test_a_history_may_have_gaps(tmp_path):
     assert found["fold"].tolist() == [1, 2]
     assert found["val_loss"].tolist() == [math.inf, 0.5]
     assert found["r2"].isna().all()
+
+
+def test_epochs_count_from_zero(tmp_path):
+    """A model without networks has one row, of epoch 0."""
+    (tmp_path / model_folder.HISTORY).write_text("epoch\tval_loss\n0\t1\n")
+    assert model_folder.read_history(tmp_path)["epoch"].tolist() == [0]
+
+
+def test_a_folder_is_made_with_all_above_it(saved, tmp_path):
+    _, encoder = saved
+    folder = tmp_path / "a" / "b"
+    for _ in range(2):  # what was there is replaced
+        model_folder.save(folder, {"x": 1}, encoder.state_dict(), [{"epoch": 1}])
+    assert sorted(p.name for p in folder.iterdir()) == [
+        model_folder.CONFIG,
+        model_folder.HISTORY,
+        model_folder.WEIGHTS,
+    ]
+
+
+def test_numbers_of_numpy_are_plain_ones(saved, tmp_path):
+    import numpy as np
+
+    values = {"a": np.float32(0.5), "b": np.int64(3), "c": np.arange(2), 4: (np.nan,)}
+    model_folder.save(tmp_path / "n", values, saved[1].state_dict(), [{"epoch": 1}])
+    found = json.loads((tmp_path / "n" / model_folder.CONFIG).read_text())
+    plain = {"a": 0.5, "b": 3, "c": [0, 1], "4": [None]}
+    assert {name: found[name] for name in plain} == plain
+
+
+def test_what_cannot_be_written_leaves_what_was_there(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    model_folder.write_atomically(path, b"old")
+
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(model_folder.os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        model_folder.write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_versions_of_the_software_are_kept(saved):
+    import numpy as np
+    import pandas as pd
+    import sklearn
+
+    found = model_folder.read_config(saved[0])["software"]
+    assert found.pop("python") == platform.python_version()
+    assert found.pop("q2-aam") == aam_core.__version__
+    modules = {"numpy": np, "pandas": pd, "scikit-learn": sklearn, "torch": torch}
+    assert set(found) == set(modules)
+    for name, module in modules.items():
+        assert module.__version__.startswith(found[name].partition("+")[0]), name
+
+
+def test_only_an_unfinished_run_may_be_written_over(saved, tmp_path):
+    folder, _ = saved
+    model_folder.check_empty(tmp_path / "new")
+    (tmp_path / "new").mkdir()
+    model_folder.check_empty(tmp_path / "new")
+
+    def refused(*given):
+        with contextlib.suppress(InputError):
+            model_folder.check_empty(folder, *given)
+            return False
+        return True
+
+    assert refused()
+    assert refused(tmp_path / "elsewhere", tmp_path)  # finished: nothing says otherwise
+    edit(folder, lambda config: config.update(completed=True))
+    assert refused(tmp_path / "elsewhere", tmp_path)
+    edit(folder, lambda config: config.update(completed=False))
+    assert not refused(tmp_path / "elsewhere", tmp_path)
+    assert not refused(tmp_path / "elsewhere")
+    assert refused()  # a run that resumes nothing
+    with pytest.raises(InputError, match="e is not empty; nothing is overwritten"):
+        model_folder.check_empty(folder)
+    (folder / model_folder.CONFIG).unlink()  # what a kill has left of the last act
+    assert refused(tmp_path / "elsewhere", tmp_path / "state")
+    assert not refused(tmp_path / "x" / ".." / "state", tmp_path / "state")
+
+
+def test_what_is_not_installed_has_no_version(monkeypatch):
+    real = model_folder.metadata.version
+
+    def version(name):
+        if name == "pandas":
+            raise model_folder.metadata.PackageNotFoundError(name)
+        return real(name)
+
+    every = set(model_folder.software())
+    monkeypatch.setattr(model_folder.metadata, "version", version)
+    assert set(model_folder.software()) == every - {"pandas"}
+
+
+@pytest.mark.parametrize("file", sorted(model_folder.ENTRIES))
+def test_files_of_an_artifact_are_listed(tmp_path, file):
+    (tmp_path / file).touch()
+    (tmp_path / ".nfs0001").touch()  # what network disks leave
+    model_folder.check_entries(tmp_path)
+    (tmp_path / f"{file}.old").touch()
+    (tmp_path / "a").mkdir()
+    with pytest.raises(InputError) as error:
+        model_folder.check_entries(tmp_path)
+    assert f"holds what no encoder or model has: 'a', '{file}.old'. " in str(
+        error.value
+    )
+    assert "Allowed are the files config.json, model.safetensors, " in str(error.value)
+
+
+@pytest.mark.parametrize("file", model_folder.ENTRIES)
+def test_links_are_no_files_of_an_artifact(tmp_path, file):
+    (tmp_path / "elsewhere").touch()
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / file).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match=f"'{file}'"):
+        model_folder.check_entries(tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("kind", "command", "message"),
+    [
+        ("encoder", "pretrain", None),
+        ("model", "train", None),
+        ("encoder", "train", "is one of 'train', which writes no encoder"),
+        ("model", "pretrain", "is one of 'pretrain', which writes no model"),
+        ("model", None, "is one of None, which writes no model"),
+    ],
+)
+def test_a_state_beside_a_model_is_of_its_command(
+    tmp_path, monkeypatch, kind, command, message
+):
+    state = {"identity": {} if command is None else {"command": command}}
+    monkeypatch.setattr(model_folder, "read_state", lambda folder: state)
+    if message is None:
+        model_folder._check_state_of({"kind": kind}, tmp_path)
+        state["shards"] = "state-shards-1"
+        message = "is in parts; beside a model it is one file"
+    with pytest.raises(InputError, match=message):
+        model_folder._check_state_of({"kind": kind}, tmp_path)

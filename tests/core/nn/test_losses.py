@@ -1,10 +1,12 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from scipy.spatial.distance import pdist, squareform
 from sklearn.metrics import mean_pinball_loss
 
-from aam_core.config import TrainConfig
+from aam_core.config import PretrainConfig, TrainConfig
 from aam_core.nn import losses
 
 
@@ -38,6 +40,105 @@ def test_faith_pd_is_learned_from_values():
     assert float(losses.unifrac_loss(out, torch.tensor([1.0, 4.0]))) == 2.0
 
 
+def test_nucleotide_loss_by_hand():
+    logits = torch.tensor([[2.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
+    got = losses.nucleotide_loss(logits, torch.tensor([0, 3]))
+    expected = (np.log(1 + 3 * np.exp(-2)) + np.log(4)) / 2
+    assert float(got) == pytest.approx(expected, rel=1e-6)
+
+
+def test_without_masked_nucleotides_the_loss_is_zero_and_has_a_gradient():
+    """All processes of a distributed run need one, whatever their batches hold."""
+    logits = torch.zeros(0, 4, requires_grad=True)
+    got = losses.nucleotide_loss(logits, torch.zeros(0, dtype=torch.int64))
+    assert float(got.detach()) == 0
+    got.backward()
+    assert logits.grad.shape == (0, 4)
+    other = losses.nucleotide_loss(torch.ones(2, 4), torch.zeros(0, dtype=torch.int64))
+    assert float(other) == 0
+
+
+def batch_of(**parts):
+    """What the losses read of a batch."""
+    parts = {"distances": None, "masked_SA": None, "masked_truth_M": None} | parts
+    return SimpleNamespace(**parts)
+
+
+#: The logarithm that is learned: of 100 % it is 1, of 1 % it is 0.
+ABUNDANCE = torch.tensor([[1.0, 0.01], [0.01, 0.0001]])
+COUNTS = torch.tensor([[0.5, 2.0], [9.0, 1.0]])
+
+
+@pytest.mark.parametrize(
+    ("masked", "expected"),
+    [
+        ([[True, True], [False, True]], (0.5**2 + 2**2 + 2**2) / 3),
+        ([[True, False], [False, False]], 0.25),
+        ([[False, False], [False, False]], 0.0),
+    ],
+)
+def test_count_loss_is_the_mean_over_masked_abundances(masked, expected):
+    batch = batch_of(masked_SA=torch.tensor(masked), abundance_SA=ABUNDANCE)
+    got = losses.count_loss({"counts": COUNTS}, batch)
+    assert float(got) == pytest.approx(expected)
+
+
+OUT = {
+    "distance_embedding": torch.tensor([[0.0], [1.0]]),
+    "nucleotides": torch.zeros(1, 4),
+    "counts": COUNTS,
+}
+PARTS = {
+    "unifrac_loss": {"distances": torch.zeros(2, 2)},
+    "nuc_loss": {"masked_truth_M": torch.tensor([0])},
+    "count_loss": {"masked_SA": ABUNDANCE > 0.5, "abundance_SA": ABUNDANCE},
+}
+WEIGHTS = {"unifrac_loss": "penalty", "nuc_loss": "nuc_penalty"}
+WEIGHTS |= {"count_loss": "count_penalty"}
+
+
+@pytest.mark.behaviour("penalty", "nuc_penalty", "count_penalty")
+@pytest.mark.parametrize("name", PARTS)
+def test_each_loss_needs_its_data_and_a_weight(name):
+    every = {key: value for part in PARTS.values() for key, value in part.items()}
+    options = PretrainConfig(count_prediction=True)
+    expected = {
+        "unifrac_loss": (1 - np.exp(-1)) ** 2,
+        "nuc_loss": np.log(4),
+        "count_loss": 0.25,
+    }
+    got = losses.self_supervised_losses(OUT, batch_of(**every), options)
+    assert list(got) == list(expected)
+    for loss, value in expected.items():
+        assert float(got[loss]) == pytest.approx(value, rel=1e-3), loss
+    without = {k: v for k, v in every.items() if k not in PARTS[name]}
+    out = OUT | {"nucleotides": None} if name == "nuc_loss" else OUT
+    others = set(expected) - {name}
+    assert set(losses.self_supervised_losses(out, batch_of(**without), options)) == (
+        others
+    )
+    off = PretrainConfig(count_prediction=True, **{WEIGHTS[name]: 0.0})
+    assert set(losses.self_supervised_losses(OUT, batch_of(**every), off)) == others
+
+
+def test_the_total_is_weighted():
+    parts = dict.fromkeys(WEIGHTS, torch.tensor(1.0))
+    weights = {"penalty": 2.0, "nuc_penalty": 3.0, "count_penalty": 5.0}
+    options = PretrainConfig(count_prediction=True, **weights)
+    assert float(losses.weighted_total(parts, options)) == 10
+    for name, option in WEIGHTS.items():
+        one = {name: torch.tensor(7.0)}
+        assert float(losses.weighted_total(one, options)) == 7 * weights[option]
+    options = TrainConfig(metadata_column=("x",), target_penalty=11.0, penalty=2.0)
+    both = {"target_loss": torch.tensor(1.0), "unifrac_loss": torch.tensor(1.0)}
+    assert float(losses.weighted_total(both, options)) == 13
+
+
+def test_one_sample_has_no_pairs():
+    out = {"distance_embedding": torch.randn(1, 3)}
+    assert float(losses.unifrac_loss(out, torch.zeros(1, 1))) == 0
+
+
 def test_pinball_loss_against_sklearn():
     generator = np.random.default_rng(0)
     true = generator.normal(size=(30, 1))
@@ -62,6 +163,8 @@ def test_asymmetric_loss_by_hand():
         float(losses.asymmetric_loss(predicted, true, 2.0, 0.5))
         == (2 * 2 + 0.5 * 4) / 2
     )
+    little = torch.tensor([[0.5]])  # too high is too high, by however little
+    assert float(losses.asymmetric_loss(little, 0 * little, 2.0, 0.5)) == 1
 
 
 @pytest.mark.behaviour("loss_type")
@@ -85,6 +188,11 @@ def test_each_target_has_its_loss_by_hand():
     got = losses.target_loss(config)(predicted, torch.zeros(2, 3))
     # mean of mse (0 + 9) / 2, mae (0 + 1) / 2, huber (0 + 0.5²/2) / 2
     assert float(got) == pytest.approx((4.5 + 0.5 + 0.0625) / 3)
+
+
+def test_as_many_losses_as_targets():
+    with pytest.raises(ValueError, match="zip"):
+        losses.mean_over_targets([torch.nn.functional.mse_loss], *torch.zeros(2, 4, 2))
 
 
 def test_one_loss_for_all_targets_is_the_plain_loss():

@@ -1,5 +1,6 @@
 """Event files hold all rows, and end no run."""
 
+import sys
 import threading
 import time
 
@@ -53,6 +54,24 @@ def test_what_was_added_before_an_error_is_in_the_files(tmp_path):
     read.Reload()
     (row,) = read.Scalars("val/loss")
     assert (row.step, row.value) == (1, 0.5)
+
+
+def test_without_tensorboard_there_are_no_files(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    said = []
+    with EventFiles(tmp_path / "events", 0, said.append) as events:
+        events.add({"epoch": 1, "train_loss": 0.5})
+    assert said == ["TensorBoard is not installed, so no event files are written."]
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_a_folder_nothing_is_written_or_said(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = []
+    with EventFiles(None, 0, said.append) as events:
+        events.add({"epoch": 1, "train_loss": 0.5})
+    assert not said
+    assert not list(tmp_path.iterdir())
 
 
 def test_tags_of_the_fusions():
