@@ -55,7 +55,7 @@ def test_help_names_the_actions(qiime):
 def test_help_shows_ranges_defaults_and_an_example(qiime):
     shown = " ".join(succeeds(qiime("aam train --help")).split())
     assert "--p-lr NUMBER Range(0, None, inclusive_start=False)" in shown
-    assert "[default: [0.1, 0.5, 0.9]]" in shown
+    assert "Default: 0.1,0.5,0.9. [optional]" in shown
     assert "Default: a tenth of all steps. [optional]" in shown
     assert "qiime aam train \\ --i-table table.qza" in shown
 
