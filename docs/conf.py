@@ -21,6 +21,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # docstrings say it
 exclude_patterns = ["figures", "images"]
 
+smartquotes = False  # --option stays as it is typed
 html_theme = "furo"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
