@@ -8,6 +8,7 @@ import subprocess
 from click.testing import CliRunner
 
 from aam_core.cli.main import main
+from aam_core.io.run_layout import WRITTEN
 
 
 @contextlib.contextmanager
@@ -34,6 +35,11 @@ def started(command, **options):
 def aam(*arguments):
     """The command `aam`, in this process."""
     return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+def has_results_only(folder):
+    """Whether a folder holds nothing that `--overwrite` would refuse to delete."""
+    return {path.name for path in folder.iterdir()} <= WRITTEN
 
 
 def inputs(files, *names):

@@ -14,7 +14,7 @@ from aam_core.commands import cross_validation_cells as cells
 from aam_core.config import effort
 from aam_core.ensemble import trees
 from aam_core.report import page as pages
-from tests.commands import aam, inputs, started
+from tests.commands import aam, has_results_only, inputs, started
 
 LINE = ("--effort", "quick", "--device", "cpu", "--group-column", "subject")
 LINE += ("--folds", "2", "--repeats", "1")
@@ -71,6 +71,7 @@ def test_a_run_that_is_stopped_leaves_what_is_done_and_resumes(stopped, files):
     assert "seed is 7, but was 42" in done.output
     done = aam(*line, "--resume")
     assert done.exit_code == 0, done.output
+    assert has_results_only(folder)
     for name, content in kept.items():
         assert (folder / "cells" / name).read_bytes() == content
     run = json.loads((folder / "run.json").read_text())

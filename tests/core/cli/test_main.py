@@ -11,7 +11,7 @@ from aam_core.config import COMMANDS, CategoricalOptions
 from aam_core.config.option import option_specs
 from aam_core.errors import InputError
 from aam_core.io import model_folder
-from tests.commands import aam, inputs
+from tests.commands import aam, has_results_only, inputs
 
 SMALL = [
     *("--embedding-dim", "16", "--attention-heads", "2", "--attention-layers", "1"),
@@ -46,6 +46,7 @@ def test_pretraining_writes_what_is_documented(encoder):
     training = (encoder / "train_samples.txt").read_text().split()
     validation = (encoder / "val_samples.txt").read_text().split()
     assert len(training) + len(validation) == 24
+    assert has_results_only(encoder)
     assert not set(training) & set(validation)
     assert "Best epoch" in (encoder / "aam.log").read_text()
     assert len(pd.read_csv(encoder / "history.tsv", sep="\t")) == 2
@@ -53,6 +54,7 @@ def test_pretraining_writes_what_is_documented(encoder):
 
 def test_train_predict_and_forest(files, model, tmp_path):
     validation = pd.read_csv(model / "val_predictions.tsv", sep="\t", index_col=0)
+    assert has_results_only(model)
     given = inputs(files, "table", "sequences")
     output, details = tmp_path / "p.tsv", tmp_path / "d.tsv"
     files_out = ("--output", output, "--details", details)

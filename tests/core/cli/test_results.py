@@ -3,13 +3,15 @@
 import json
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
+import skbio
 
 from aam_core.config import effort
 from aam_core.report import page as pages
 from aam_core.training.train_session import TrainSession
-from tests.commands import aam, inputs
+from tests.commands import aam, has_results_only, inputs
 
 QUICK = ("--effort", "quick", "--device", "cpu", "--group-column", "subject")
 
@@ -44,6 +46,7 @@ def classified(files, tmp_path_factory):
 
 def test_classify_leaves_everything_in_its_folder(classified):
     folder, _ = classified
+    assert has_results_only(folder)
     names = ("predictions", "details", "forest_predictions", "forest_details")
     tables = [pd.read_csv(folder / f"{n}.tsv", sep="\t", index_col=0) for n in names]
     for table in tables[1:]:
@@ -146,6 +149,7 @@ def test_explain_and_its_plot(classified, files, tmp_path):
     assert done.exit_code == 0, done.output
     rows = pd.read_csv(out / "contributions.tsv", sep="\t")
     assert sorted(rows["sample"].unique()) == ["s03", "s11"]
+    assert has_results_only(out)
     assert list(pd.read_csv(out / "importance.tsv", sep="\t")) == [
         "feature",
         "importance",
@@ -164,6 +168,28 @@ def test_explain_and_its_plot(classified, files, tmp_path):
     done = aam("plot-contributions", *wrong)
     assert "importance.tsv" in done.output
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("of_model", [True, False])
+def test_embed_writes_coordinates_and_distances(classified, files, tmp_path, of_model):
+    """Of a model, or of the general encoder of the package."""
+    folder, _ = classified
+    model = ("--model", folder) if of_model else ()
+    given = inputs(files, "table", "sequences")
+    out = ("--output-dir", tmp_path / "run")
+    done = aam("embed", *given, *model, *out, "--device", "cpu")
+    assert done.exit_code == 0, done.output
+    assert has_results_only(tmp_path / "run")
+    names = ("embedding", "asv_embedding", "distances")
+    samples, asvs, distances = (
+        pd.read_csv(tmp_path / "run" / f"{n}.tsv", sep="\t", index_col=0) for n in names
+    )
+    assert len(samples) == 24
+    assert len(asvs) == 40
+    assert list(distances) == list(distances.index) == list(samples.index)
+    np.testing.assert_allclose(distances, distances.T)
+    ordination = skbio.OrdinationResults.read(str(tmp_path / "run" / "pcoa.txt"))
+    assert list(ordination.samples.index) == list(samples.index)
 
 
 def test_explain_refuses_before_anything_is_written(classified, files, tmp_path):
