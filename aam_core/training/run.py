@@ -28,6 +28,7 @@ from aam_core.nn.compilation import compile_layers
 from aam_core.nn.encoder import Encoder
 from aam_core.reporting import Log, Report, closing_lines, silent
 from aam_core.runtime.device import choose_device, tell_precision
+from aam_core.runtime.draws import own_draws
 from aam_core.runtime.process_memory import available, peak_resident
 from aam_core.training.identity import identity_of
 from aam_core.training.loop import Fit, fit
@@ -75,6 +76,15 @@ def run_training(program: Program, files: RunFiles, report: Report) -> Any:
     log = Log(strategy.told(report))
     if strategy.main:
         model_folder.check_empty(files.output, files.resume_from, files.state)
+    with own_draws(log):
+        return _run(program, files, strategy, log, started)
+
+
+def _run(
+    program: Program, files: RunFiles, strategy: Strategy, log: Log, started: float
+) -> Any:
+    """A run that no other one of this process disturbs."""
+    config = program.config
     profile = MemoryProfile(strategy.device, config.memory_profile)
     request = StopRequest(config.max_hours)
     with strategy.stop(request) as stop:
