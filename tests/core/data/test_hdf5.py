@@ -48,3 +48,16 @@ h5py.AttributeManager.__getitem__ = lambda *_: os.kill(os.getpid(), 11)
     monkeypatch.setattr(hdf5, "_READ", broken + hdf5._READ)
     with pytest.raises(InputError, match="crashes"):
         check_hdf5(path)
+
+
+def test_texts_are_read_by_name_whatever_the_list_of_a_file_lacks(path, monkeypatch):
+    broken = """
+import os, h5py
+def unlisted(*_):
+    raise RuntimeError("Object visitation failed")
+h5py.Group.visititems = unlisted
+h5py.Dataset.__array__ = lambda *_, **__: os.kill(os.getpid(), 11)
+"""
+    monkeypatch.setattr(hdf5, "_READ", broken + hdf5._READ)
+    with pytest.raises(InputError, match="crashes"):
+        check_hdf5(path)
