@@ -47,6 +47,6 @@ if [ ! -e "$VENV/installed" ] || [ "$0" -nt "$VENV/installed" ] ||
   write_pth
   touch "$VENV/installed"
 fi
-[ $# -gt 0 ] || set -- tests/core tests/plugin
+[ $# -gt 0 ] || set -- -n auto --maxprocesses 4 --dist loadfile tests/core tests/plugin
 # A warning of rachis' own code is no error of ours.
 exec "$VENV/bin/python" -m pytest -W ignore::FutureWarning:rachis.metadata.io "$@"
