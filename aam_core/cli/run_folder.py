@@ -9,7 +9,8 @@ from pathlib import Path
 from aam_core.distributed.launch import rank
 from aam_core.errors import InputError, some
 from aam_core.io.cross_validation import is_completed
-from aam_core.io.model_folder import CONFIG, read_config
+from aam_core.io.model_folder import CONFIG
+from aam_core.io.model_folder import is_completed as is_complete_model
 from aam_core.io.run_layout import BEST, CELLS, LAST, LOG, WRITTEN
 from aam_core.io.training_state import PART, STATE, find_state
 from aam_core.training.stop import Interrupted
@@ -95,7 +96,7 @@ def has_result(folder: Path) -> bool:
 
 def end_state(folder: Path) -> None:
     """Remove the training state of a run that is complete."""
-    if has_model(folder) and read_config(folder / BEST).get("completed", True):
+    if has_model(folder) and is_complete_model(folder / BEST):
         shutil.rmtree(folder / LAST, ignore_errors=True)
 
 
