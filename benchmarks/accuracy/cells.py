@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,9 @@ from benchmarks.measure import environment
 READS = ("all", "rarefied")
 #: Contenders that are q2-aam, with options as `name=value` behind a colon.
 OURS = "q2-aam"
+#: Option of a contender: the column whose values it never divides, instead of the
+#: target's. What is held out is the same.
+GROUP = "group"
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,9 @@ def compute(cell: Cell) -> dict[str, Any]:
         from benchmarks.encoders import parse_setting
 
         options = parse_setting(cell.contender.partition(":")[2])
+        if (column := options.pop(GROUP, None)) is not None:
+            names = values_of(cell.target, column, training)
+            training = replace(training, groups=names.to_numpy(str))
         found, said = q2_aam(training, held_out, cell.seed, options)
         notes += said
     return {

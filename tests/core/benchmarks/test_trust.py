@@ -76,6 +76,21 @@ def test_a_value_is_left_out_of_training(targets):
         values_of(targets[0], "nothing", samples)
 
 
+def test_another_column_divides_the_training_samples(targets, monkeypatch):
+    given = {}
+
+    def q2_aam(training, held_out, seed, options):
+        given.update(groups=training.groups, labels=training.labels, options=options)
+        return pd.DataFrame({"prediction": 1.0}, held_out.labels.index), []
+
+    monkeypatch.setattr(ours, "q2_aam", q2_aam)
+    cell = Cell(targets[0], "all", "q2-aam: group=kind lr=0.1", 0, 1, 3)
+    cells.compute(cell)
+    kinds = values_of(targets[0], "kind", read_samples(targets[0], False))
+    assert given["options"] == {"lr": 0.1}
+    assert given["groups"].tolist() == kinds[given["labels"].index].tolist()
+
+
 # --- what cells keep ---
 
 
