@@ -339,7 +339,11 @@ class RowBatches(Sampler):
 def loader(
     maker: BatchMaker, batches: RowBatches, device: torch.device, workers: int = 0
 ) -> DataLoader:
-    """A `DataLoader` of batches for a device, made by `workers` other processes."""
+    """A `DataLoader` of batches for a device, made by `workers` other processes.
+
+    It draws from a generator of its own, and not from that of a training which another
+    thread may be at.
+    """
     return DataLoader(
         maker,
         sampler=batches,
@@ -347,6 +351,7 @@ def loader(
         num_workers=workers,
         collate_fn=Batch.packed if workers else _same,
         worker_init_fn=_heed_parent_only,
+        generator=torch.Generator(),
         pin_memory=device.type == "cuda",
     )
 

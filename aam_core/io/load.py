@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
+from torch import Tensor, nn
 
 from aam_core.config import Architecture
 from aam_core.errors import InputError
@@ -58,8 +59,9 @@ def load_encoder(directory: Path, arch: Architecture | None = None) -> Encoder:
     """
     config = read_kind(directory, "encoder")
     check_fit(config, directory)
-    encoder = Encoder(arch or architecture(config))
-    encoder.load_state_dict(load_file(directory / WEIGHTS))
+    with torch.device("meta"):
+        encoder = Encoder(arch or architecture(config))
+    _fill(encoder, load_file(directory / WEIGHTS))
     return encoder.eval()
 
 
@@ -91,11 +93,22 @@ def load_networks(directory: Path) -> list[SequencePredictor]:
     if not network_descriptions(config):
         return []
     weights = load_file(directory / WEIGHTS)
-    networks = _networks(config, _is_shared(weights))
+    with torch.device("meta"):
+        networks = _networks(config, _is_shared(weights))
     for prefix, network in networks.items():
-        network.load_state_dict(_of_network(weights, prefix))
+        _fill(network, _of_network(weights, prefix))
         network.eval()
     return list(networks.values())
+
+
+def _fill(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Give a module that was built without memory these weights.
+
+    A start of its own would cost time, and take random numbers of a training that
+    another thread may be at.
+    """
+    own = {name: tensor.clone() for name, tensor in tensors.items()}  # not the file's
+    module.load_state_dict(own, assign=True)
 
 
 def _networks(config: Mapping[str, Any], shared: bool) -> dict[str, SequencePredictor]:
@@ -138,7 +151,7 @@ def check_fit(config: Mapping[str, Any], directory: Path) -> None:
             f"{directory / CONFIG} describes {_layers(config):,} layers, but there are "
             f"{len(tensors):,} arrays of weights. Use the folder as q2-aam wrote it."
         )
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+    with torch.device("meta"):
         if config["kind"] == "encoder":
             modules = {"": Encoder(architecture(config))}
         else:
@@ -168,7 +181,7 @@ def _layers(config: Mapping[str, Any]) -> int:
 
 
 def _check_same(
-    module: torch.nn.Module,
+    module: nn.Module,
     tensors: Mapping[str, tuple[str, list[int]]],
     prefix: str,
     directory: Path,

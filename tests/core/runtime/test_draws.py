@@ -5,11 +5,16 @@ import threading
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
+from aam_core.commands.embed import embed
+from aam_core.config import EmbedConfig
+from aam_core.io.load import load_encoder, load_networks
 from aam_core.io.model_folder import WEIGHTS
 from aam_core.runtime.draws import own_draws
-from tests.runs import go
+from tests import generate
+from tests.runs import go, shared
 
 SEEDS = (1, 2, 3)
 
@@ -35,6 +40,20 @@ def test_trainings_in_threads_share_no_draws(smaller, tmp_path):
         assert list(one) == list(together[seed])
         for name, values in one.items():
             np.testing.assert_array_equal(values, together[seed][name])
+
+
+@pytest.mark.parametrize("name", ["encoder", "regression", "quantiles"])
+def test_who_reads_a_model_takes_no_draws_of_a_training(models, name):
+    """Which another thread may be at."""
+    kind, folder = models[name]
+    state = torch.random.get_rng_state()
+    load = {"encoder": load_encoder, "model": load_networks}[kind]
+    load(folder)
+    if kind == "model":
+        go("predict", generate.study(samples=32), folder)
+    else:
+        embed(EmbedConfig(device="cpu"), folder, **shared(generate.study(samples=32)))
+    assert torch.equal(torch.random.get_rng_state(), state)
 
 
 def test_who_waits_says_so_and_nobody_waits_for_himself():
