@@ -9,9 +9,11 @@ import torch
 from safetensors.numpy import load_file
 
 from aam_core.commands.embed import embed
-from aam_core.config import EmbedConfig
+from aam_core.commands.explain import explain
+from aam_core.config import EmbedConfig, ExplainConfig
 from aam_core.io.load import load_encoder, load_networks
 from aam_core.io.model_folder import WEIGHTS
+from aam_core.reporting import silent
 from aam_core.runtime.draws import own_draws
 from tests import generate
 from tests.runs import go, shared
@@ -49,10 +51,14 @@ def test_who_reads_a_model_takes_no_draws_of_a_training(models, name):
     state = torch.random.get_rng_state()
     load = {"encoder": load_encoder, "model": load_networks}[kind]
     load(folder)
-    if kind == "model":
-        go("predict", generate.study(samples=32), folder)
+    made = generate.study(samples=32)
+    given = shared(made) | {"report": silent}
+    if kind == "encoder":
+        embed(EmbedConfig(device="cpu"), folder, **given)
     else:
-        embed(EmbedConfig(device="cpu"), folder, **shared(generate.study(samples=32)))
+        go("predict", made, folder)
+        few = ExplainConfig(device="cpu", max_samples=2)
+        explain(few, folder, metadata=made.metadata, **given)
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
