@@ -12,7 +12,7 @@ import pandas as pd
 from aam_core.config import CategoricalOptions, TrainConfig, category_weights
 from aam_core.data.categories import CategoricalEncoder, category_labels
 from aam_core.data.target_decoder import Decoder
-from aam_core.data.targets import Classes, TargetScaler
+from aam_core.data.target_scaling import Classes, TargetScaler
 from aam_core.errors import InputError, some
 from aam_core.reporting import Report
 

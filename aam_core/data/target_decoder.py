@@ -13,7 +13,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 
 from aam_core.data.intervals import COVERAGE, spread_of
-from aam_core.data.targets import Classes, TargetScaler
+from aam_core.data.target_scaling import Classes, TargetScaler
 from aam_core.metrics import LEAST_PROBABILITY
 
 PRIOR = 10  #: samples that speak for probabilities as they are

@@ -9,7 +9,7 @@ from aam_core.data.target_decoder import (
     Decoder,
     calibrating_temperature,
 )
-from aam_core.data.targets import Classes, TargetScaler
+from aam_core.data.target_scaling import Classes, TargetScaler
 
 
 def again(decoder):

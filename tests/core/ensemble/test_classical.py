@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from aam_core.data.target_decoder import Decoder
-from aam_core.data.targets import Classes
+from aam_core.data.target_scaling import Classes
 from aam_core.ensemble import classical, kernel, trees
 from aam_core.ensemble.classical import (
     Classical,

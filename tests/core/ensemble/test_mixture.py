@@ -8,7 +8,7 @@ import torch
 
 from aam_core.config import TrainConfig
 from aam_core.data.target_decoder import Decoder
-from aam_core.data.targets import Classes, TargetScaler
+from aam_core.data.target_scaling import Classes, TargetScaler
 from aam_core.ensemble.mixture import Space, loss_of_mix, space_of
 
 LEVELS = (0.1, 0.5, 0.9)

@@ -12,7 +12,7 @@ from aam_core.commands.train import train
 from aam_core.config import InputOptions, PredictConfig
 from aam_core.data.study import prepare_study
 from aam_core.data.target_decoder import Decoder
-from aam_core.data.targets import TargetScaler
+from aam_core.data.target_scaling import TargetScaler
 from aam_core.errors import InputError
 from aam_core.inference.random_draws import all_passes, average, number_of_passes
 from aam_core.nn.head import TargetHead
