@@ -17,7 +17,13 @@ from torch import Tensor
 
 from aam_core.bootstrap import FEW
 from aam_core.config import TrainConfig
-from aam_core.data.intervals import interval_half_widths, spread_of, widening_of
+from aam_core.data.intervals import (
+    COVERAGE,
+    FEWEST,
+    interval_half_widths,
+    spread_of,
+    widening_of,
+)
 from aam_core.data.labels import Labels
 from aam_core.data.target_decoder import (
     Decoder,
@@ -209,7 +215,7 @@ class CrossFit(Begun):
         return Finished(description, self._tensors(trained), found)
 
     def _tell_if_few(self, rows: np.ndarray, report: Report) -> None:
-        """Say that the scores of few samples, or groups, prove little."""
+        """Say what few samples, or groups, prove, and that they leave no intervals."""
         kind, number = "samples", len(rows)
         if self.groups_N is not None:
             kind, number = "groups", len(set(self.groups_N[rows]))
@@ -217,6 +223,11 @@ class CrossFit(Begun):
             report(
                 f"Scores of {number} {kind} prove little: other {kind} may give quite "
                 "other ones. See how far they change with the seed."
+            )
+        if number < FEWEST and self.config.task == "regression":
+            report(
+                f"There are no prediction intervals: of {number} {kind} nobody knows "
+                f"what {100 * COVERAGE:.0f} % of others hold; {FEWEST} are the fewest."
             )
 
     def _predicted_folds(self) -> list[np.ndarray]:

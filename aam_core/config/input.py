@@ -145,7 +145,7 @@ class SplitOptions(Options):
         "training and validation.",
         when="Name it whenever several samples come from one subject, site or "
         "family; else validation samples have relatives among the training "
-        "samples.",
+        "samples. To predict other places or studies, name the place or study.",
     )
     seed: int = option(
         42,

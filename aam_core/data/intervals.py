@@ -9,6 +9,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 COVERAGE = 0.9  #: fraction of new samples that an interval should hold
+FEWEST = 9  #: groups (or samples) of which intervals can hold that: n · 0.1 ≥ 0.9
 PRIOR = 10  #: samples that speak for intervals of one width
 MOST = 50.0  #: times that a mean disagreement may widen an interval
 
@@ -54,7 +55,7 @@ def interval_half_widths(
     if not number:
         return ()
     unit, sizes = _units(number, groups)
-    if COVERAGE * (1 + 1 / len(sizes)) > 1:
+    if len(sizes) < FEWEST:
         return ()
     scores = np.abs(true - predicted)
     if spread is not None:

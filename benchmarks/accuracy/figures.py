@@ -4,6 +4,7 @@ Colours are those of Okabe and Ito (2008), which the colour-blind tell apart; sh
 tell contenders apart without any colour.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,14 +26,24 @@ def save(chart: alt.TopLevelMixin, path: Path) -> None:
 
 
 def data(rows: Rows) -> alt.Data:
-    """Rows as data, with short names of contenders."""
-    kept = [dict(row, contender=row["contender"].partition(":")[0]) for row in rows]
-    return alt.Data(values=kept)
+    """Rows as data."""
+    return alt.Data(values=[dict(row) for row in rows])
+
+
+def named(rows: Rows) -> list[dict[str, Any]]:
+    """Rows with names of contenders without options, unless these tell them apart."""
+    whole = dict.fromkeys(row["contender"] for row in rows)
+    short = Counter(name.partition(":")[0] for name in whole)
+    names = {
+        name: one if short[one := name.partition(":")[0]] == 1 else name
+        for name in whole
+    }
+    return [dict(row, contender=names[row["contender"]]) for row in rows]
 
 
 def _who(rows: Rows) -> dict[str, Any]:
     """Colour and shape of each contender, in the order of the rows."""
-    names = list(dict.fromkeys(row["contender"].partition(":")[0] for row in rows))
+    names = list(dict.fromkeys(row["contender"] for row in rows))
     known = [*KNOWN, *(name for name in names if name not in KNOWN)]
     place = [known.index(name) % len(COLOURS) for name in names]
     colours, shapes = ([of[p] for p in place] for of in (COLOURS, SHAPES))
@@ -46,6 +57,7 @@ def _who(rows: Rows) -> dict[str, Any]:
 
 def curves(points: Rows) -> alt.ConcatChart:
     """Error over the number of labelled samples: a panel a target."""
+    points = named(points)
     who, panels = _who(points), []
     for target in dict.fromkeys(p["target"] for p in points):
         own = [
@@ -97,11 +109,12 @@ def coverage(rows: Rows) -> alt.LayerChart:
 
 def reliability(rows: Rows) -> alt.HConcatChart:
     """Accuracy over probability, all targets together: a panel a contender."""
+    rows = named(rows)
     who, panels = _who(rows), []
     for name in dict.fromkeys(row["contender"] for row in rows):
         own = [row for row in rows if row["contender"] == name]
         number = sum(row["predictions"] for row in own)
-        title = f"{name.partition(':')[0]} ({number:,} predictions)"
+        title = f"{name} ({number:,} predictions)"
         base = alt.Chart(data(own), title=title, width=190, height=190)
         span = alt.Scale(domain=[0, 1])
         x = alt.X("probability:Q", title="mean probability", scale=span)
@@ -119,6 +132,7 @@ def reliability(rows: Rows) -> alt.HConcatChart:
 
 def across(rows: Rows, by: str) -> alt.ConcatChart:
     """Error on each value that was left out: a panel a target."""
+    rows = named(rows)
     who, panels = _who(rows), []
     for target in dict.fromkeys(row["target"] for row in rows):
         own = [dict(row) for row in rows if row["target"] == target]
@@ -131,7 +145,8 @@ def across(rows: Rows, by: str) -> alt.ConcatChart:
         base = alt.Chart(data(own), title=target, width=260, height=alt.Step(11))
         y = alt.Y("label:N", title=f"{by} left out (samples)")
         side = alt.YOffset("contender:N", sort=who["color"]["scale"]["domain"])
-        x = alt.X("error:Q", title=f"{score}{unit} ± SD over seeds")
+        spread = " ± SD over seeds" if any(row["sd"] for row in own) else ""
+        x = alt.X("error:Q", title=f"{score}{unit}{spread}")
         bars = base.mark_rule().encode(
             y=y, yOffset=side, x="low:Q", x2="high:Q", color=who["color"]
         )

@@ -16,6 +16,7 @@ from benchmarks.accuracy import (
     calibration,
     cells,
     curves,
+    figures,
     opponents,
     ours,
     trust,
@@ -278,6 +279,14 @@ def test_across(words, tmp_path, monkeypatch):
     assert {row["kind"] for row in known_rows} == {"high", "low"}
     assert sum(row["samples"] for row in known_rows) in (36, 37)
     assert {row["MAE"] for row in known_rows} == {"0.100 ± nan"}
+
+
+def test_options_of_contenders_are_told_where_they_tell_them_apart():
+    who = ["q2-aam: lr=0.1", "forest", "q2-aam: lr=0.1", "q2-aam: lr=0.2"]
+    rows = [{"contender": name} for name in who]
+    assert [row["contender"] for row in figures.named(rows)] == who
+    short = [row["contender"] for row in figures.named(rows[:3])]
+    assert short == ["q2-aam", "forest", "q2-aam"]
 
 
 def test_figures_say_what_was_measured(words, tmp_path, monkeypatch):

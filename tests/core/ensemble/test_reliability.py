@@ -93,8 +93,10 @@ def test_few_samples_or_groups_are_said_plainly(tmp_path, groups):
     )
     lines = []
     given = {**shared(made), "report": lines.append}
-    train(config, tmp_path / "m", **given, metadata=metadata)
+    details = train(config, tmp_path / "m", **given, metadata=metadata).details
     assert any("Scores of 6 groups prove little" in line for line in lines) == groups
+    assert any("no prediction intervals: of 6 groups" in n for n in lines) == groups
+    assert ("value_lower_90" not in details) == groups
     assert not any("Scores of 32" in line for line in lines)
 
 
