@@ -337,12 +337,15 @@ class RowBatches(Sampler):
 
 
 def loader(
-    maker: BatchMaker, batches: RowBatches, device: torch.device, workers: int = 0
+    maker: BatchMaker,
+    batches: RowBatches,
+    device: torch.device,
+    workers: int = 0,
+    generator: torch.Generator | None = None,
 ) -> DataLoader:
     """A `DataLoader` of batches for a device, made by `workers` other processes.
 
-    It draws from a generator of its own, and not from that of a training which another
-    thread may be at.
+    It draws from `generator`, or from PyTorch's own.
     """
     return DataLoader(
         maker,
@@ -351,7 +354,7 @@ def loader(
         num_workers=workers,
         collate_fn=Batch.packed if workers else _same,
         worker_init_fn=_heed_parent_only,
-        generator=torch.Generator(),
+        generator=generator,
         pin_memory=device.type == "cuda",
     )
 

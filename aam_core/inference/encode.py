@@ -28,6 +28,7 @@ from aam_core.distributed.strategy import Strategy
 from aam_core.nn.encoder import Encoder
 from aam_core.nn.losses import nucleotide_loss
 from aam_core.runtime.device import autocast
+from aam_core.runtime.draws import generator
 from aam_core.runtime.spill import SpillBuffer
 
 PIECE = 4096  #: ASVs of which something is computed from their embeddings at a time
@@ -273,7 +274,8 @@ def collect(
     order = np.argsort(-maker.sizes[rows], kind="stable")
     batches = RowBatches(rows[order], options.batch_size, shuffle=False, epoch=draw)
     found: dict[str, list[Tensor]] = {}
-    for batch in start(loader(maker, batches, device, options.num_workers)):
+    made = loader(maker, batches, device, options.num_workers, generator())
+    for batch in start(made):
         with torch.inference_mode(), autocast(options, device):
             out = run(batch.to(device))
         for name in set(names) & set(out):

@@ -15,6 +15,7 @@ from aam_core.data.batches import Batch, BatchMaker, RowBatches, loader, start
 from aam_core.inference.encode import AsvTable
 from aam_core.nn.encoder import Encoder
 from aam_core.runtime.device import autocast
+from aam_core.runtime.draws import generator
 from aam_core.runtime.spill import SpillBuffer
 
 #: What the encoder returns per sample and a predictor passes on: (S, D) and (S,).
@@ -79,7 +80,8 @@ class FrozenBase:
         self.states_TD: Tensor | None = None
         batches = RowBatches(kept, options.batch_size, shuffle=False)
         with torch.no_grad(), autocast(options, device):
-            for batch in start(loader(maker, batches, device, options.num_workers)):
+            made = loader(maker, batches, device, options.num_workers, generator())
+            for batch in start(made):
                 self._keep(batch.to(device), buffer)
 
     def _keep(self, batch: Batch, buffer: SpillBuffer) -> None:

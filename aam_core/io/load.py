@@ -1,6 +1,7 @@
 """Encoders and models from their directories."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from aam_core.io.model_folder import (
 from aam_core.nn.encoder import Encoder
 from aam_core.nn.head import HeadShape
 from aam_core.nn.predictor import SequencePredictor
+from aam_core.runtime.draws import trains
 
 #: What the names of arrays start with that are no network's.
 OTHER_MEMBERS = ("kernel.", "trees.", "asvs.")
@@ -59,7 +61,7 @@ def load_encoder(directory: Path, arch: Architecture | None = None) -> Encoder:
     """
     config = read_kind(directory, "encoder")
     check_fit(config, directory)
-    with torch.device("meta"):
+    with _unfilled():
         encoder = Encoder(arch or architecture(config))
     _fill(encoder, load_file(directory / WEIGHTS))
     return encoder.eval()
@@ -93,7 +95,7 @@ def load_networks(directory: Path) -> list[SequencePredictor]:
     if not network_descriptions(config):
         return []
     weights = load_file(directory / WEIGHTS)
-    with torch.device("meta"):
+    with _unfilled():
         networks = _networks(config, _is_shared(weights))
     for prefix, network in networks.items():
         _fill(network, _of_network(weights, prefix))
@@ -101,12 +103,17 @@ def load_networks(directory: Path) -> list[SequencePredictor]:
     return list(networks.values())
 
 
-def _fill(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Give a module that was built without memory these weights.
+def _unfilled() -> AbstractContextManager:
+    """Where modules are built that get their weights at once.
 
-    A start of its own would cost time, and take random numbers of a training that
-    another thread may be at.
+    Without memory, and so without a random start, whose draws a training in another
+    thread would miss. A training draws one: what it draws next follows from its seed.
     """
+    return nullcontext() if trains() else torch.device("meta")
+
+
+def _fill(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Give a module these weights."""
     own = {name: tensor.clone() for name, tensor in tensors.items()}  # not the file's
     module.load_state_dict(own, assign=True)
 

@@ -4,10 +4,15 @@ import contextlib
 import os
 import threading
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from aam_core.reporting import Report
 
+if TYPE_CHECKING:
+    import torch
+
 _lock = threading.RLock()
+_here = threading.local()  #: `trains`, in a thread that trains
 
 
 @contextlib.contextmanager
@@ -29,10 +34,24 @@ def own_draws(report: Report) -> Iterator[None]:
             "for its end."
         )
         held.acquire()
+    before, _here.trains = trains(), True
     try:
         yield
     finally:
+        _here.trains = before
         held.release()
+
+
+def trains() -> bool:
+    """Whether this thread is at a training, so that PyTorch's draws are its own."""
+    return getattr(_here, "trains", False)
+
+
+def generator() -> "torch.Generator | None":
+    """What a thread draws from: PyTorch's own in a training, else one for itself."""
+    import torch  # slow to import
+
+    return None if trains() else torch.Generator()
 
 
 def _anew() -> None:
