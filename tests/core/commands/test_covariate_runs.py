@@ -72,8 +72,9 @@ def run(made, metadata, output, fusion=None, encoder=None, **changes):
 @pytest.fixture(scope="module")
 def long(encoder):
     """A frozen pre-trained encoder: an epoch is short; all is learned by the fusion."""
-    # 60 epochs suffice with each of the seeds 0 to 4, 30 with most of them
-    options = {"encoder": encoder, "freeze_base": True}
+    # of seeds 0 to 4 and 42 all suffice for cross-attention, five for the perceiver and
+    # three for gmu (docs/covariates.md)
+    options = {"encoder": encoder, "freeze_base": True, "seed": 0}
     return options | {"epochs": 60, "patience": 60, "pooled_features": 0}
 
 
