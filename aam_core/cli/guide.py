@@ -22,10 +22,10 @@ missing value is a category of its own. `predict` needs the same columns.
    `--perceiver-num-latents` learned latents read ASVs and categories. It has the most
    parameters and wants the most samples.
 
-Where the community has an effect at one of two sites and none at the other (generated, 96
-samples, a network without wide pooling, 60 epochs), concat and cross-attention learned it
-with all of six seeds, perceiver with five, add with four, gmu with three. So compare with
-concat before you keep another one.
+Where the community has an effect at one of two sites and none at the other (generated,
+96 samples, a network without wide pooling, 60 epochs), concat and cross-attention
+learned it with all of six seeds, perceiver with five, add with four, gmu with three. So
+compare with concat before you keep another one.
 
 `--cross-attn-heads` (of 3 and 4) must divide `--embedding-dim`.
 
