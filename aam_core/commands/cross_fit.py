@@ -199,7 +199,7 @@ class CrossFit(Begun):
         scores = self._scores(found, rows)
         kind = "Out of fold" if len(parts) > 1 else "Validation"
         report(f"{kind} ({len(rows):,} samples): {_sentence(scores)}.")
-        self._tell_if_few(rows, report)
+        self._tell_if_few(folds, report)
         mix = torch.from_numpy(self.space.mixable(raw[rows]))
         scores = {"loss": float(loss(mix, rows))} | scores
         description = self._description(trained) | {
@@ -214,21 +214,39 @@ class CrossFit(Begun):
         }
         return Finished(description, self._tensors(trained), found)
 
-    def _tell_if_few(self, rows: np.ndarray, report: Report) -> None:
-        """Say what few samples, or groups, prove, and that they leave no intervals."""
-        kind, number = "samples", len(rows)
-        if self.groups_N is not None:
-            kind, number = "groups", len(set(self.groups_N[rows]))
+    def _tell_if_few(self, folds: list[np.ndarray], report: Report) -> None:
+        """Say what few samples, or groups, prove, and who has no interval."""
+        kind = "samples" if self.groups_N is None else "groups"
+        rows = np.concatenate(folds)
+        number = self._independent(rows)
         if number < FEW:
             report(
                 f"Scores of {number} {kind} prove little: other {kind} may give quite "
                 "other ones. See how far they change with the seed."
             )
-        if number < FEWEST and self.config.task == "regression":
+        if self.config.task == "classification":
+            return
+        if number < FEWEST:
             report(
                 f"There are no prediction intervals: of {number} {kind} nobody knows "
                 f"what {100 * COVERAGE:.0f} % of others hold; {FEWEST} are the fewest."
             )
+            return
+        without = [
+            fold
+            for place, fold in enumerate(folds)
+            if self._independent(_beside(folds, place)) < FEWEST
+        ]
+        if without:
+            report(
+                f"{sum(map(len, without)):,} of {len(rows):,} samples have no interval "
+                f"out of fold, since the other folds have fewer than {FEWEST} {kind}. "
+                "Predictions of new samples have one."
+            )
+
+    def _independent(self, rows: np.ndarray) -> int:
+        """How many groups, or samples, there are."""
+        return len(rows if self.groups_N is None else set(self.groups_N[rows]))
 
     def _predicted_folds(self) -> list[np.ndarray]:
         """The rows of each fold that all members predict."""
@@ -247,8 +265,8 @@ class CrossFit(Begun):
         for number, rows in enumerate(folds):
             own = weights
             if len(folds) > 1:
-                others = np.concatenate(folds[:number] + folds[number + 1 :])
-                own = convex_weights(points, np.sort(others), loss)
+                others = np.sort(_beside(folds, number))
+                own = convex_weights(points, others, loss)
             found = {n: v[rows] for n, v in self.found.items()}
             value = self.space.raw(found, own)
             if raw is None:
@@ -270,8 +288,7 @@ class CrossFit(Begun):
         """Of each fold, calibrated by the others; in the order of the study."""
         parts = []
         for number, rows in enumerate(folds):
-            others = folds[:number] + folds[number + 1 :] or folds
-            decoder = self._decoder(raw, apart, np.concatenate(others))
+            decoder = self._decoder(raw, apart, _beside(folds, number))
             ids = self.prepared.inputs.study.table.sample_ids[rows]
             given = (raw[rows], ids, self._groups(rows))
             here = None if apart is None else apart[rows]
@@ -377,6 +394,11 @@ def labels_summary(target: pd.Series, rows: np.ndarray) -> dict[str, Any]:
     if pd.api.types.is_numeric_dtype(some):
         return {"quartiles": [float(q) for q in some.quantile(np.linspace(0, 1, 5))]}
     return {"classes": {str(c): int(n) for c, n in some.value_counts().items()}}
+
+
+def _beside(folds: list[np.ndarray], number: int) -> np.ndarray:
+    """The rows of all other folds; of an only one its own."""
+    return np.concatenate(folds[:number] + folds[number + 1 :] or folds)
 
 
 def _told(

@@ -60,12 +60,20 @@ def by_group(samples: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame | None
 def coverage(
     samples: pd.DataFrame, names: Sequence[str], unit: np.ndarray | None
 ) -> dict[str, Estimate]:
-    """The fraction of samples whose truth is within the interval, by set."""
+    """The fraction of samples whose truth is within the interval, by set.
+
+    Samples without an interval do not count.
+    """
     found = {}
     for number, name in enumerate(names, start=1):
-        if f"lower_{number}" in samples and f"upper_{number}" in samples:
-            limits = samples[f"lower_{number}"], samples[f"upper_{number}"]
-            found[name] = mean_of(samples["true"].between(*limits), unit)
+        columns = [f"lower_{number}", f"upper_{number}"]
+        if not {*columns} <= {*samples}:
+            continue
+        has_N = samples[columns].notna().all(axis=1).to_numpy()
+        if has_N.any():
+            own = samples[has_N]
+            hits = own["true"].between(*(own[column] for column in columns))
+            found[name] = mean_of(hits, None if unit is None else unit[has_N])
     return found
 
 

@@ -31,7 +31,7 @@ class OptimiserOptions(Options):
         choices=("quick", "standard", "thorough"),
         when="Choose quick for a first look (a minute for some hundred samples), "
         "thorough where an encoder is trained, on a GPU or over night: with the "
-        "general one it gained nothing on three studies.",
+        "general one it gained nothing on three studies (one seed).",
     )
     epochs: int | None = option(
         None,

@@ -9,7 +9,8 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 COVERAGE = 0.9  #: fraction of new samples that an interval should hold
-FEWEST = 9  #: groups (or samples) of which intervals can hold that: n · 0.1 ≥ 0.9
+#: Groups (or samples) of which an interval can hold that: coverage · (1 + 1 / n) ≤ 1.
+FEWEST = round(COVERAGE / (1 - COVERAGE))
 PRIOR = 10  #: samples that speak for intervals of one width
 MOST = 50.0  #: times that a mean disagreement may widen an interval
 

@@ -1,5 +1,7 @@
 """Predictions beside the truth, with scores by scikit-learn as the reference."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -75,6 +77,21 @@ def test_scores_of_numbers(numbers):
     inside = (ours.predictions - true).abs() <= 1.6
     assert found.coverage["a"].value == pytest.approx(inside.mean())
     assert list(found.coverage) == ["a"]
+
+
+@pytest.mark.parametrize("groups", [None, GROUPS])
+def test_samples_without_an_interval_are_not_outside_of_it(numbers, groups):
+    true, ours, _ = numbers
+    details = ours.details.copy()
+    without = details.index[::3]
+    limits = details.columns.str.contains("lower|upper")
+    details.loc[without, limits] = np.nan
+    found = run(true, dataclasses.replace(ours, details=details), groups=groups)
+    hits = ((ours.predictions - true).abs() <= 1.6).drop(without)
+    assert found.coverage["a"].value == pytest.approx(hits.mean())
+    details.loc[:, limits] = np.nan
+    none = run(true, dataclasses.replace(ours, details=details), groups=groups)
+    assert not none.coverage
 
 
 def test_groups_have_their_own_errors(numbers):

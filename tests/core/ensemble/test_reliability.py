@@ -12,6 +12,7 @@ from aam_core.data.profiles import PROFILE
 from aam_core.data.table import FeatureTable
 from aam_core.ensemble import community
 from aam_core.ensemble.community import far_fraction, reference
+from aam_core.io.model_folder import read_config
 from aam_core.reporting import silent
 from tests import generate
 from tests.core.ensemble.communities import mutated, of_counts
@@ -98,6 +99,22 @@ def test_few_samples_or_groups_are_said_plainly(tmp_path, groups):
     assert any("no prediction intervals: of 6 groups" in n for n in lines) == groups
     assert ("value_lower_90" not in details) == groups
     assert not any("Scores of 32" in line for line in lines)
+
+
+def test_who_has_no_interval_out_of_fold_is_said(tmp_path):
+    """Of 11 groups in five folds one fold has three, so that the others leave eight."""
+    made = generate.study(samples=44)
+    metadata = made.metadata.assign(site=[f"g{i % 11}" for i in range(44)])
+    options = {"metadata_column": "value", "group_column": "site"}
+    config = TrainConfig(**SMALL, ensemble=("trees",), **options)
+    lines = []
+    given = {**shared(made), "report": lines.append}
+    found = train(config, tmp_path / "m", **given, metadata=metadata)
+    without = found.details["value_lower_90"].isna()
+    assert without.sum() == 12
+    assert metadata["site"][without[without].index].nunique() == 3
+    assert sum("12 of 44 samples have no interval" in line for line in lines) == 1
+    assert len(read_config(tmp_path / "m")["target"]["half_widths"]) == 1
 
 
 def test_the_other_strand_is_told(tmp_path):
